@@ -1,0 +1,1 @@
+//! Docker through its API. bollard lives here and nowhere else.
