@@ -77,11 +77,35 @@ fn a_good_stack_passes_and_its_devices_become_relative() {
 #[test]
 fn a_key_that_nobody_knows_is_an_error_that_names_it() {
     for key in [
-        "privileged: true", "privileged: \"${X}\"", "cap_add: [ALL]", "devices: [\"/dev/sda\"]", "network_mode: host", "pid: host",
-        "ipc: host", "userns_mode: host", "security_opt: [\"seccomp:unconfined\"]", "volumes_from: [\"x\"]", "env_file: .env",
-        "extends: {service: x}", "build: .", "cgroup_parent: x", "sysctls: {a: b}", "extra_hosts: [\"a:1.2.3.4\"]",
-        "configs: []", "secrets: []", "tmpfs: /x", "runtime: x", "deploy: {}", "expose: [\"1\"]", "links: [x]", "dns: 1.1.1.1",
-        "external_links: [x]", "group_add: [docker]", "device_cgroup_rules: []", "x-anything: 1", "pull_policy: always",
+        "privileged: true",
+        "privileged: \"${X}\"",
+        "cap_add: [ALL]",
+        "devices: [\"/dev/sda\"]",
+        "network_mode: host",
+        "pid: host",
+        "ipc: host",
+        "userns_mode: host",
+        "security_opt: [\"seccomp:unconfined\"]",
+        "volumes_from: [\"x\"]",
+        "env_file: .env",
+        "extends: {service: x}",
+        "build: .",
+        "cgroup_parent: x",
+        "sysctls: {a: b}",
+        "extra_hosts: [\"a:1.2.3.4\"]",
+        "configs: []",
+        "secrets: []",
+        "tmpfs: /x",
+        "runtime: x",
+        "deploy: {}",
+        "expose: [\"1\"]",
+        "links: [x]",
+        "dns: 1.1.1.1",
+        "external_links: [x]",
+        "group_add: [docker]",
+        "device_cgroup_rules: []",
+        "x-anything: 1",
+        "pull_policy: always",
     ] {
         let name = key.split(':').next().unwrap();
         unreadable("    init: true\n", &format!("    {key}\n"), &format!("`services.db.{name}` is not a key"));
@@ -89,8 +113,16 @@ fn a_key_that_nobody_knows_is_an_error_that_names_it() {
     unreadable("networks:\n  default:\n    name", "include: [x]\nnetworks:\n  default:\n    name", "`include` is not a key");
     unreadable("    driver: bridge", "    external: true", "`networks.default.external` is not a key");
     unreadable("    driver: bridge", "    driver_opts: {x: y}", "`networks.default.driver_opts` is not a key");
-    unreadable("networks:\n  default:\n    name", "networks:\n  other: {external: true}\n  default:\n    name", "`networks.other` is not a key");
-    unreadable("      default:\n        aliases: [\"vector\"]", "      other: {}\n      default:\n        aliases: [\"vector\"]", "networks.other` is not a key");
+    unreadable(
+        "networks:\n  default:\n    name",
+        "networks:\n  other: {external: true}\n  default:\n    name",
+        "`networks.other` is not a key",
+    );
+    unreadable(
+        "      default:\n        aliases: [\"vector\"]",
+        "      other: {}\n      default:\n        aliases: [\"vector\"]",
+        "networks.other` is not a key",
+    );
     unreadable("    init: true\n", "    init: true\n    user: x\n", "the key `user` twice");
 }
 
@@ -103,7 +135,11 @@ fn what_is_not_a_choice_must_be_written_as_it_is() {
     unreadable("      type: none", "      type: nfs", "only `none`");
     unreadable("    driver: local\n    driver_opts", "    driver: sshfs\n    driver_opts", "only `local`");
     unreadable("service_healthy", "service_completed_successfully", "service_started or service_healthy");
-    unreadable("          ip_range: 10.201.0.0/28", "          ip_range: 10.201.0.0/28\n        - subnet: 10.0.0.0/8", "exactly one item");
+    unreadable(
+        "          ip_range: 10.201.0.0/28",
+        "          ip_range: 10.201.0.0/28\n        - subnet: 10.0.0.0/8",
+        "exactly one item",
+    );
 }
 
 #[test]
@@ -160,16 +196,38 @@ fn only_declared_services_and_dependencies() {
 fn labels_of_the_host_and_of_other_programs_are_refused() {
     let name = "io.supamanager.name: \"Café $$5 #1\"";
     for key in [
-        "io.supamanager.installation", "io.supamanager.generation", "io.supamanager.operation", "io.supamanager.spec-hash",
-        "io.supamanager.role", "com.docker.compose.project", "com.docker.swarm.task", "traefik.enable", "ofelia.job-exec.x.command",
-        "io.supamanager.", "io.supamanager.A", "IO.SUPAMANAGER.NAME", "io.supamanager.name ",
+        "io.supamanager.installation",
+        "io.supamanager.generation",
+        "io.supamanager.operation",
+        "io.supamanager.spec-hash",
+        "io.supamanager.role",
+        "com.docker.compose.project",
+        "com.docker.swarm.task",
+        "traefik.enable",
+        "ofelia.job-exec.x.command",
+        "io.supamanager.",
+        "io.supamanager.A",
+        "IO.SUPAMANAGER.NAME",
+        "io.supamanager.name ",
     ] {
         refused(name, &format!("\"{key}\": x"), &format!("label services.db.labels.{key}"));
     }
-    refused("project: abcdefghijklmnopqrst\n      io", "project: bbbbbbbbbbbbbbbbbbbb\n      io", "label services.db.labels.io.supamanager.project");
+    refused(
+        "project: abcdefghijklmnopqrst\n      io",
+        "project: bbbbbbbbbbbbbbbbbbbb\n      io",
+        "label services.db.labels.io.supamanager.project",
+    );
     refused("io.supamanager.service: db", "io.supamanager.service: kong", "label services.db.labels.io.supamanager.service");
-    refused("    labels:\n      io.supamanager.project: abcdefghijklmnopqrst\nvolumes", "    labels:\n      io.supamanager.service: db\nvolumes", "label networks.default.labels.io.supamanager.service");
-    refused("    driver: local\n    driver_opts", "    labels: {com.docker.compose.volume: x}\n    driver: local\n    driver_opts", "label volumes.db-config.labels.com.docker.compose.volume");
+    refused(
+        "    labels:\n      io.supamanager.project: abcdefghijklmnopqrst\nvolumes",
+        "    labels:\n      io.supamanager.service: db\nvolumes",
+        "label networks.default.labels.io.supamanager.service",
+    );
+    refused(
+        "    driver: local\n    driver_opts",
+        "    labels: {com.docker.compose.volume: x}\n    driver: local\n    driver_opts",
+        "label volumes.db-config.labels.com.docker.compose.volume",
+    );
     accepted(name, "io.supamanager.team: \"a b\"");
 }
 
@@ -178,17 +236,29 @@ fn images_are_compared_as_parsed_references() {
     let image = "image: supabase/postgres:15.1.0.147";
     let digest = "a".repeat(64);
     for odd in [
-        "docker.io/library/postgres", "supabase/postgres", "supabase/postgres:15.1.0.1470", "SUPABASE/postgres:15.1.0.147",
-        "evil.example.org/supabase/postgres:15.1.0.147", "localhost:5000/supabase/postgres:15.1.0.147",
-        "registry:5000/supabase/postgres:15.1.0.147", "timberio/vector:0.28.1-alpine", "registry.example.org/team-evil/x",
-        "registry.example.org/team/../x", "registry.example.org:443/team/x", "supabase/postgres:15.1.0.147 ",
+        "docker.io/library/postgres",
+        "supabase/postgres",
+        "supabase/postgres:15.1.0.1470",
+        "SUPABASE/postgres:15.1.0.147",
+        "evil.example.org/supabase/postgres:15.1.0.147",
+        "localhost:5000/supabase/postgres:15.1.0.147",
+        "registry:5000/supabase/postgres:15.1.0.147",
+        "timberio/vector:0.28.1-alpine",
+        "registry.example.org/team-evil/x",
+        "registry.example.org/team/../x",
+        "registry.example.org:443/team/x",
+        "supabase/postgres:15.1.0.147 ",
     ] {
         refused(image, &format!("image: \"{odd}\""), "image_not_allowed services.db.image");
     }
     for text in [format!("docker.io/library/x@sha256:{digest}"), format!("supabase/postgres:15.1.0.147@sha256:{digest}")] {
         refused(image, &format!("image: \"{text}\""), "image_not_allowed services.db.image");
     }
-    for same in ["docker.io/supabase/postgres:15.1.0.147", "index.docker.io/supabase/postgres:15.1.0.147", "registry.example.org/team/db:2"] {
+    for same in [
+        "docker.io/supabase/postgres:15.1.0.147",
+        "index.docker.io/supabase/postgres:15.1.0.147",
+        "registry.example.org/team/db:2",
+    ] {
         accepted(image, &format!("image: {same}"));
     }
 }
@@ -196,7 +266,11 @@ fn images_are_compared_as_parsed_references() {
 #[test]
 fn only_declared_secrets_never_the_owners_password() {
     for name in ["OWNER_PASSWORD", "HOME", "DB_PASSWORD2"] {
-        refused("PGPASSWORD: ${DB_PASSWORD}", &format!("PGPASSWORD: x${{{name}}}"), "undeclared_secret services.db.environment.PGPASSWORD");
+        refused(
+            "PGPASSWORD: ${DB_PASSWORD}",
+            &format!("PGPASSWORD: x${{{name}}}"),
+            "undeclared_secret services.db.environment.PGPASSWORD",
+        );
     }
     refused("PGPASSWORD:", "\"PG PASSWORD\":", "variable_name services.db.environment.PG PASSWORD");
 }
@@ -209,7 +283,9 @@ fn ports_are_the_reserved_ones_on_the_allowed_address() {
     refused(port, "\"127.0.0.2:55000:5432\"", "port_address services.db.ports[0]");
     refused(port, "\"127.0.0.1:55001:5432\"", "port_not_reserved services.db.ports[0]");
     refused(port, "\"127.0.0.1:55000:22\"", "port_not_reserved services.db.ports[0]");
-    for bad in ["55000:5432", "5432", "127.0.0.1::5432", "127.0.0.1:55000-55009:5432", "127.0.0.1:55000:5432/udp", "127.0.0.1:0:5432"] {
+    for bad in
+        ["55000:5432", "5432", "127.0.0.1::5432", "127.0.0.1:55000-55009:5432", "127.0.0.1:55000:5432/udp", "127.0.0.1:0:5432"]
+    {
         unreadable(port, &format!("\"{bad}\""), "address:host-port:container-port");
     }
     let twice = "\"127.0.0.1:55000:5432\"\n      - \"127.0.0.1:55000:5432\"";
@@ -228,19 +304,39 @@ fn subnet_and_addresses_are_the_reserved_ones() {
     }
     // vector's address for db: not db's, and twice.
     let found = violations("aliases: [\"db\", \"realtime-dev.supabase-realtime\"]", "ipv4_address: 10.201.0.30");
-    assert_eq!(found, [
-        "fixed_address services.db.networks.default.ipv4_address",
-        "duplicate services.vector.networks.default.ipv4_address",
-    ]);
+    assert_eq!(
+        found,
+        ["fixed_address services.db.networks.default.ipv4_address", "duplicate services.vector.networks.default.ipv4_address",]
+    );
 }
 
 #[test]
 fn mounts_come_from_inside_the_folder() {
     let mount = "- ./volumes/db:/var/lib/postgresql/data";
     for source in [
-        "/", "/root", "/var/run/docker.sock", "../other", "./volumes/../../../etc", "./volumes/db/..", "./volumes/db/sub", "./volumes",
-        "./volumes/", "./volumes/.", "./", "..", ".", "~", "~/x", "./.env", "./docker-compose.yml", "./unknown.yml", "././init.sql",
-        "./volumes//db", "./volumes/DB", "/data/projects/abcdefghijklmnopqrst/volumes/db", "./init.sql/..",
+        "/",
+        "/root",
+        "/var/run/docker.sock",
+        "../other",
+        "./volumes/../../../etc",
+        "./volumes/db/..",
+        "./volumes/db/sub",
+        "./volumes",
+        "./volumes/",
+        "./volumes/.",
+        "./",
+        "..",
+        ".",
+        "~",
+        "~/x",
+        "./.env",
+        "./docker-compose.yml",
+        "./unknown.yml",
+        "././init.sql",
+        "./volumes//db",
+        "./volumes/DB",
+        "/data/projects/abcdefghijklmnopqrst/volumes/db",
+        "./init.sql/..",
     ] {
         refused(mount, &format!("- \"{source}:/x:ro\""), "bind_outside_folder services.db.volumes[0]");
     }
@@ -268,9 +364,15 @@ fn mount_targets_are_plain_and_single() {
 fn a_volume_is_bound_inside_the_folder() {
     let device = "device: /data/projects/abcdefghijklmnopqrst/volumes/db-config";
     for other in [
-        "/root", "/", "/data/projects/bbbbbbbbbbbbbbbbbbbb/volumes/db-config", "/data/projects/abcdefghijklmnopqrst",
-        "/data/projects/abcdefghijklmnopqrst/volumes", "/data/projects/abcdefghijklmnopqrst/volumes/../../x", "volumes/db-config",
-        "/data/projects/abcdefghijklmnopqrst/volumes/a/b", "/data/projects/abcdefghijklmnopqrst2/volumes/x",
+        "/root",
+        "/",
+        "/data/projects/bbbbbbbbbbbbbbbbbbbb/volumes/db-config",
+        "/data/projects/abcdefghijklmnopqrst",
+        "/data/projects/abcdefghijklmnopqrst/volumes",
+        "/data/projects/abcdefghijklmnopqrst/volumes/../../x",
+        "volumes/db-config",
+        "/data/projects/abcdefghijklmnopqrst/volumes/a/b",
+        "/data/projects/abcdefghijklmnopqrst2/volumes/x",
         "/data/projects/abcdefghijklmnopqrst//volumes/x",
     ] {
         refused(device, &format!("device: {other}"), "volume_device volumes.db-config.driver_opts.device");
@@ -280,7 +382,15 @@ fn a_volume_is_bound_inside_the_folder() {
 #[test]
 fn logs_are_bounded_and_stay_in_the_project() {
     let option = |name: &str| format!("log_driver services.db.logging.options.{name}");
-    for other in ["10.201.0.1:24224", "127.0.0.1:24224", "logs.example.org:24224", "unix:///var/run/docker.sock", "10.201.0.30", "10.201.0.30:0", ""] {
+    for other in [
+        "10.201.0.1:24224",
+        "127.0.0.1:24224",
+        "logs.example.org:24224",
+        "unix:///var/run/docker.sock",
+        "10.201.0.30",
+        "10.201.0.30:0",
+        "",
+    ] {
         refused("\"10.201.0.30:24224\"", &format!("\"{other}\""), &option("fluentd-address"));
     }
     refused("fluentd-async: \"true\"", "fluentd-async: \"false\"", &option("fluentd-async"));

@@ -58,8 +58,8 @@ impl ImageReference {
         let (registry, path) = split_registry(prefix);
         let path = path.trim_end_matches('/');
         let covers_all = path.is_empty() && prefix.ends_with('/');
-        let inside = !path.is_empty()
-            && self.repository.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let inside =
+            !path.is_empty() && self.repository.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.registry == registry && (covers_all || inside)
     }
 }
@@ -108,9 +108,7 @@ fn is_component(text: &str) -> bool {
 
 fn is_tag(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    text.len() <= 128
-        && text.bytes().next().is_some_and(word)
-        && text.bytes().all(|b| word(b) || matches!(b, b'.' | b'-'))
+    text.len() <= 128 && text.bytes().next().is_some_and(word) && text.bytes().all(|b| word(b) || matches!(b, b'.' | b'-'))
 }
 
 fn is_digest(text: &str) -> bool {
@@ -143,8 +141,30 @@ mod tests {
     fn odd_references_are_refused() {
         let long_tag = format!("x:{}", "1".repeat(129));
         for bad in [
-            "", "Kong", "docker.io/Library/x", "x:", "x:-1", "x@sha256:12", "x@md5:aa", "a//b", "/a", "a/", "a..b", "a___b",
-            "x y", "x\ny", "http://a/b", "x:1:2", "EXAMPLE.org/x", "a:b/c:d/e", "-a", "a.", "x@sha256:", "é", "../x", &long_tag,
+            "",
+            "Kong",
+            "docker.io/Library/x",
+            "x:",
+            "x:-1",
+            "x@sha256:12",
+            "x@md5:aa",
+            "a//b",
+            "/a",
+            "a/",
+            "a..b",
+            "a___b",
+            "x y",
+            "x\ny",
+            "http://a/b",
+            "x:1:2",
+            "EXAMPLE.org/x",
+            "a:b/c:d/e",
+            "-a",
+            "a.",
+            "x@sha256:",
+            "é",
+            "../x",
+            &long_tag,
         ] {
             assert!(ImageReference::parse(bad).is_err(), "{bad:?} must be refused");
         }

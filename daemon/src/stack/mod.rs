@@ -11,6 +11,4 @@ mod model;
 
 pub use fence::{FenceRules, FencedStack, Violation};
 pub use image::ImageReference;
-pub use model::{
-    BindMode, HealthCheck, Logging, Mount, MountSource, Network, PublishedPort, Service, Stack, Ulimit, Volume,
-};
+pub use model::{BindMode, HealthCheck, Logging, Mount, MountSource, Network, PublishedPort, Service, Stack, Ulimit, Volume};

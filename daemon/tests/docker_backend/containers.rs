@@ -113,7 +113,10 @@ async fn a_foreign_container_of_that_name_is_told_and_left_alone() {
         ];
         let id = foreign(&world, &service.container_name, &labels).await;
         let error = world.backend.ensure_container(&world.spec(&service, "h1")).await.unwrap_err();
-        assert!(matches!(&error, BackendError::NameTaken { kind: "container", name } if *name == service.container_name), "{error}");
+        assert!(
+            matches!(&error, BackendError::NameTaken { kind: "container", name } if *name == service.container_name),
+            "{error}"
+        );
         remove_foreign(&world, &id).await;
         // And one without any label cannot be removed by mistake either.
         let id = foreign(&world, &world.name("decoy"), &[]).await;

@@ -128,7 +128,11 @@ async fn files_of_another_owner_are_removed_and_symlinks_are_not_followed() {
             outside.display()
         );
         let mut service = world.service("db", &script);
-        service.mounts.push(Mount { source: MountSource::Folder("volumes/data".into()), target: "/data".into(), mode: BindMode::ReadWrite });
+        service.mounts.push(Mount {
+            source: MountSource::Folder("volumes/data".into()),
+            target: "/data".into(),
+            mode: BindMode::ReadWrite,
+        });
         let id = world.running(&service).await;
         world.ended(&id).await;
         let volumes = world.folder.join("volumes");

@@ -80,7 +80,10 @@ async fn a_subnet_that_overlaps_is_named() {
             };
             let error = world.backend.ensure_network(&world.network_spec()).await.unwrap_err();
             world.raw.remove_network(&decoy.id).await.unwrap();
-            assert!(matches!(&error, BackendError::SubnetTaken { subnet, .. } if *subnet == world.network.subnet), "{subnet}: {error}");
+            assert!(
+                matches!(&error, BackendError::SubnetTaken { subnet, .. } if *subnet == world.network.subnet),
+                "{subnet}: {error}"
+            );
         }
     })
     .await;
@@ -125,11 +128,8 @@ async fn a_volume_is_bound_to_its_folder_and_filled_from_the_image() {
         assert_eq!(labels["com.docker.compose.volume"], "config");
 
         let mut service = world.service("db", "cat /etc/from-image");
-        let mount = |key: &str| Mount {
-            source: MountSource::Volume(key.into()),
-            target: "/etc".into(),
-            mode: BindMode::ReadWrite,
-        };
+        let mount =
+            |key: &str| Mount { source: MountSource::Volume(key.into()), target: "/etc".into(), mode: BindMode::ReadWrite };
         service.mounts = vec![mount("config")];
         let id = world.running(&service).await;
         world.ended(&id).await;

@@ -105,16 +105,17 @@ async fn a_pull_that_fails_inside_a_200_is_a_failed_pull() {
     .await;
     let backend = DockerBackend::connect(Some(&host)).unwrap();
     let error = backend.pull("x/y:1", Duration::from_secs(5), &|_| {}).await.unwrap_err();
-    assert!(matches!(&error, BackendError::ImageUnavailable { image, reason } if image == "x/y:1" && reason == "manifest unknown"), "{error}");
+    assert!(
+        matches!(&error, BackendError::ImageUnavailable { image, reason } if image == "x/y:1" && reason == "manifest unknown"),
+        "{error}"
+    );
     engine.abort();
 }
 
 #[tokio::test]
 async fn a_pull_that_stops_moving_is_given_up() {
-    let (host, engine) = scripted(
-        "{\"status\":\"Downloading\",\"id\":\"1\",\"progressDetail\":{\"current\":1048576,\"total\":4194304}}\n",
-    )
-    .await;
+    let (host, engine) =
+        scripted("{\"status\":\"Downloading\",\"id\":\"1\",\"progressDetail\":{\"current\":1048576,\"total\":4194304}}\n").await;
     let backend = DockerBackend::connect(Some(&host)).unwrap();
     let heard = std::sync::Mutex::new(Vec::new());
     let begun = Instant::now();
@@ -132,7 +133,10 @@ async fn a_pull_of_what_no_registry_has_names_the_image() {
         let image = "127.0.0.1:1/supamanager-test/nothing:1";
         let error = world.backend.pull(image, Duration::from_secs(30), &|_| {}).await.unwrap_err();
         assert!(matches!(&error, BackendError::ImageUnavailable { image: named, .. } if named == image), "{error}");
-        assert!(matches!(world.backend.pull("Not An Image", Duration::from_secs(1), &|_| {}).await, Err(BackendError::ImageUnavailable { .. })));
+        assert!(matches!(
+            world.backend.pull("Not An Image", Duration::from_secs(1), &|_| {}).await,
+            Err(BackendError::ImageUnavailable { .. })
+        ));
     })
     .await;
 }

@@ -246,7 +246,12 @@ async fn tiny_image(backend: &DockerBackend, raw: &Docker) -> String {
             std::fs::copy(library, inside).unwrap();
         }
     }
-    let tar = Command::new("tar").args(["-c", "--numeric-owner", "--owner=0", "--group=0", "-C"]).arg(&stage).arg(".").output().unwrap();
+    let tar = Command::new("tar")
+        .args(["-c", "--numeric-owner", "--owner=0", "--group=0", "-C"])
+        .arg(&stage)
+        .arg(".")
+        .output()
+        .unwrap();
     assert!(tar.status.success(), "tar: {}", String::from_utf8_lossy(&tar.stderr));
     std::fs::remove_dir_all(&stage).unwrap();
     let options = CreateImageOptionsBuilder::new().from_src("-").repo("supamanager-test/tiny").tag("1").build();

@@ -82,11 +82,15 @@ impl DockerBackend {
     /// A container remembers its network's id: after the network was made anew it cannot start any more.
     async fn is_on_network(&self, found: &ContainerSummary, network: &str) -> Result<bool> {
         let endpoints = found.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
-        let Some(remembered) = endpoints.and_then(|endpoints| endpoints.get(network)?.network_id.clone()).filter(|id| !id.is_empty())
+        let Some(remembered) =
+            endpoints.and_then(|endpoints| endpoints.get(network)?.network_id.clone()).filter(|id| !id.is_empty())
         else {
             return Ok(true);
         };
-        match self.read("inspect network", |docker| async move { docker.inspect_network(network, None::<InspectNetworkOptions>).await }).await {
+        match self
+            .read("inspect network", |docker| async move { docker.inspect_network(network, None::<InspectNetworkOptions>).await })
+            .await
+        {
             Ok(now) => Ok(now.id.as_deref() == Some(&remembered)),
             Err(failure) if failure.cause == Cause::NotFound => Ok(false),
             Err(failure) => Err(failure.into()),
@@ -154,7 +158,8 @@ impl DockerBackend {
                 return Err(BackendError::Rejected { what, reason: "it is not ours".to_owned() });
             }
             let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-            let failure = match self.change(&what, |docker| async move { docker.remove_container(id, Some(options)).await }).await {
+            let failure = match self.change(&what, |docker| async move { docker.remove_container(id, Some(options)).await }).await
+            {
                 Ok(()) => continue,
                 Err(failure) if failure.cause == Cause::NotFound => return Ok(()),
                 Err(failure) => failure,

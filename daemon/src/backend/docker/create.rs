@@ -80,10 +80,10 @@ fn networking(spec: &ContainerSpec<'_>) -> NetworkingConfig {
             aliases.push(alias.clone());
         }
     }
-    let fixed = spec.service.ipv4_address.map(|address| EndpointIpamConfig {
-        ipv4_address: Some(address.to_string()),
-        ..EndpointIpamConfig::default()
-    });
+    let fixed = spec
+        .service
+        .ipv4_address
+        .map(|address| EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..EndpointIpamConfig::default() });
     let endpoint = EndpointSettings { aliases: Some(aliases), ipam_config: fixed, ..EndpointSettings::default() };
     NetworkingConfig { endpoints_config: Some(HashMap::from([(spec.network.to_owned(), endpoint)])) }
 }

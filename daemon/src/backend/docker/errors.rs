@@ -177,12 +177,28 @@ mod tests {
     fn what_engines_say_is_understood() {
         let cases = [
             // 20.10 [tried in docker_backend.rs]
-            (500, "driver failed programming external connectivity on endpoint x (1f): Bind for 127.0.0.1:54000 failed: port is already allocated", Cause::PortTaken(54000)),
-            (500, "driver failed programming external connectivity on endpoint x (1f): Error starting userland proxy: listen tcp4 127.0.0.1:54001: bind: address already in use", Cause::PortTaken(54001)),
+            (
+                500,
+                "driver failed programming external connectivity on endpoint x (1f): Bind for 127.0.0.1:54000 failed: port is already allocated",
+                Cause::PortTaken(54000),
+            ),
+            (
+                500,
+                "driver failed programming external connectivity on endpoint x (1f): Error starting userland proxy: listen tcp4 127.0.0.1:54001: bind: address already in use",
+                Cause::PortTaken(54001),
+            ),
             (403, "Pool overlaps with other one on this address space", Cause::SubnetTaken),
             (403, "failed to allocate gateway (10.199.39.33): Address already in use", Cause::SubnetTaken),
-            (403, "cannot create network 1f (br-1f): conflicts with network 2f (br-2f): networks have overlapping IPv4", Cause::SubnetTaken),
-            (409, "Conflict. The container name \"/a\" is already in use by container \"1f\". You have to remove (or rename) that container to be able to reuse that name.", Cause::NameInUse),
+            (
+                403,
+                "cannot create network 1f (br-1f): conflicts with network 2f (br-2f): networks have overlapping IPv4",
+                Cause::SubnetTaken,
+            ),
+            (
+                409,
+                "Conflict. The container name \"/a\" is already in use by container \"1f\". You have to remove (or rename) that container to be able to reuse that name.",
+                Cause::NameInUse,
+            ),
             (409, "removal of container 1f is already in progress", Cause::Removing),
             (409, "container is marked for removal and cannot be started", Cause::Removing),
             (404, "No such image: nothing:1", Cause::NoSuchImage),
@@ -199,7 +215,11 @@ mod tests {
             // 23 to 29, from moby's sources
             (409, "network with name a already exists", Cause::NameInUse),
             (400, "invalid pool request: Pool overlaps with other one on this address space", Cause::SubnetTaken),
-            (500, "failed to set up container networking: driver failed programming external connectivity on endpoint x (1f): failed to bind host port for 127.0.0.1:54002:172.18.0.2:80/tcp: address already in use", Cause::PortTaken(54002)),
+            (
+                500,
+                "failed to set up container networking: driver failed programming external connectivity on endpoint x (1f): failed to bind host port for 127.0.0.1:54002:172.18.0.2:80/tcp: address already in use",
+                Cause::PortTaken(54002),
+            ),
             (500, "failed to bind host port 0.0.0.0:54003/tcp: address already in use", Cause::PortTaken(54003)),
             (500, "Bind for [::]:54004 failed: port is already allocated", Cause::PortTaken(54004)),
             (500, "Bind for :::54005 failed: port is already allocated", Cause::PortTaken(54005)),

@@ -54,6 +54,7 @@ async fn converse(started: StartExecResults, request: &ExecRequest) -> std::resu
             let _ = input.write_all(stdin.expose()).await;
             let _ = input.shutdown().await;
         }
+        std::future::pending::<std::convert::Infallible>().await
     };
     let read = async {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -68,5 +69,9 @@ async fn converse(started: StartExecResults, request: &ExecRequest) -> std::resu
         }
         Ok((stdout, stderr))
     };
-    tokio::join!(write, read).1
+    // The output ends with the program, the input may not: the engine does not take what nobody reads any more.
+    tokio::select! {
+        output = read => output,
+        never = write => match never {},
+    }
 }

@@ -41,9 +41,10 @@ impl DockerBackend {
             Ok(made) => made.id,
             Err(failure) if failure.cause == Cause::NoSuchImage => return Err(failure.about_image(image)),
             Err(failure) if failure.cause == Cause::NameInUse => {
-                let ours = self.raw_container(&name).await?.is_none_or(|found| {
-                    labels::is_of(found.config.as_ref().and_then(|config| config.labels.as_ref()), labels)
-                });
+                let ours = self
+                    .raw_container(&name)
+                    .await?
+                    .is_none_or(|found| labels::is_of(found.config.as_ref().and_then(|config| config.labels.as_ref()), labels));
                 return if ours { Err(failure.into()) } else { Err(BackendError::NameTaken { kind: "container", name }) };
             }
             Err(failure) => return Err(failure.into()),

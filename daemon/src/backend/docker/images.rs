@@ -33,7 +33,8 @@ impl DockerBackend {
         let full = ImageReference::parse(reference).map_err(unfit)?.to_string();
         let options = CreateImageOptionsBuilder::new().from_image(&full).build();
         let what = format!("pull {reference}");
-        let stream = self.call(&what, no_progress, |docker| async move { Ok(docker.create_image(Some(options), None, None)) }).await?;
+        let stream =
+            self.call(&what, no_progress, |docker| async move { Ok(docker.create_image(Some(options), None, None)) }).await?;
         let mut stream = std::pin::pin!(stream);
         let mut layers = Layers::default();
         let mut moved = Instant::now();
@@ -93,7 +94,8 @@ impl Layers {
 
     fn sentence(&self) -> String {
         let total: i64 = self.0.values().map(|layer| layer.total).sum();
-        let done: i64 = self.0.values().map(|layer| if layer.status == "Downloading" { layer.current } else { layer.total }).sum();
+        let done: i64 =
+            self.0.values().map(|layer| if layer.status == "Downloading" { layer.current } else { layer.total }).sum();
         if total == 0 {
             return "asking the registry".to_owned();
         }

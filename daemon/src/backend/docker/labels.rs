@@ -71,7 +71,11 @@ pub fn is_of(map: Option<&HashMap<String, String>>, labels: &Labels) -> bool {
 }
 
 /// A listing's filter.
-pub fn filter(installation: &InstallationId, project: Option<&ProjectRef>, more: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
+pub fn filter(
+    installation: &InstallationId,
+    project: Option<&ProjectRef>,
+    more: &[(&str, &str)],
+) -> HashMap<String, Vec<String>> {
     let mut wanted = vec![format!("{}={installation}", keys::INSTALLATION)];
     wanted.extend(project.map(|project| format!("{}={project}", keys::PROJECT)));
     wanted.extend(more.iter().map(|(key, value)| format!("{key}={value}")));

@@ -103,7 +103,16 @@ mod tests {
         lines.take("stdout", b"T6 no newline");
         let lines = lines.finish(10);
         let seen: Vec<_> = lines.iter().map(|line| (line.timestamp.as_str(), line.stream, line.text.len())).collect();
-        assert_eq!(seen, [("T2", "stderr", 7), ("T1", "stdout", MAX_LINE_BYTES), ("T4", "stdout", 13), ("T5", "stdout", 0), ("T6", "stdout", 10)]);
+        assert_eq!(
+            seen,
+            [
+                ("T2", "stderr", 7),
+                ("T1", "stdout", MAX_LINE_BYTES),
+                ("T4", "stdout", 13),
+                ("T5", "stdout", 0),
+                ("T6", "stdout", 10)
+            ]
+        );
         assert!(lines[1].text.ends_with("xa"));
     }
 }

@@ -26,7 +26,9 @@ pub async fn verified_source(folder: &Path, relative: &str) -> Result<PathBuf> {
         match tokio::fs::symlink_metadata(&path).await {
             Ok(found) if found.is_symlink() => return refuse(&path, "the source is a symlink: put the real thing there"),
             Ok(_) => {}
-            Err(error) => return refuse(&path, &format!("the source cannot be used ({error}): the project's folder is incomplete")),
+            Err(error) => {
+                return refuse(&path, &format!("the source cannot be used ({error}): the project's folder is incomplete"));
+            }
         }
     }
     Ok(path)

@@ -56,7 +56,12 @@ impl DockerBackend {
 
     pub(super) async fn network_gone(&self, id: &str) -> Result<()> {
         let what = format!("remove network {id}");
-        let found = match self.read(&what, |docker| async move { docker.inspect_network(id, None::<bollard::query_parameters::InspectNetworkOptions>).await }).await {
+        let found = match self
+            .read(&what, |docker| async move {
+                docker.inspect_network(id, None::<bollard::query_parameters::InspectNetworkOptions>).await
+            })
+            .await
+        {
             Ok(found) => found,
             Err(failure) if failure.cause == Cause::NotFound => return Ok(()),
             Err(failure) => return Err(failure.into()),

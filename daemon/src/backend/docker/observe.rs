@@ -21,11 +21,8 @@ impl DockerBackend {
     /// Three listings at once.
     pub(super) async fn sweep(&self, installation: &InstallationId, project: Option<&ProjectRef>) -> Result<Observed> {
         let filter = labels::filter(installation, project, &[]);
-        let (containers, networks, volumes) = futures_util::try_join!(
-            self.containers_with(&filter),
-            self.networks_with(&filter),
-            self.volumes_with(&filter),
-        )?;
+        let (containers, networks, volumes) =
+            futures_util::try_join!(self.containers_with(&filter), self.networks_with(&filter), self.volumes_with(&filter),)?;
         Ok(Observed {
             containers: containers.into_iter().map(from_summary).collect(),
             networks: networks.into_iter().map(from_network).collect(),
@@ -119,10 +116,9 @@ fn state_of(state: Raw) -> ContainerState {
         Some(ContainerStateStatusEnum::CREATED) => ContainerState::Created,
         Some(ContainerStateStatusEnum::RUNNING) => ContainerState::Running,
         Some(ContainerStateStatusEnum::RESTARTING) => ContainerState::Restarting,
-        Some(ContainerStateStatusEnum::EXITED) => ContainerState::Exited {
-            code: state.exit_code.unwrap_or(-1),
-            oom_killed: state.oom_killed.unwrap_or(false),
-        },
+        Some(ContainerStateStatusEnum::EXITED) => {
+            ContainerState::Exited { code: state.exit_code.unwrap_or(-1), oom_killed: state.oom_killed.unwrap_or(false) }
+        }
         Some(other) => ContainerState::Other(other.to_string()),
         None => ContainerState::Other(String::new()),
     }

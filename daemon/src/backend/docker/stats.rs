@@ -16,7 +16,9 @@ impl DockerBackend {
             stream.next().await.transpose()
         };
         let found = self.read(&format!("stats of {id}"), sample).await?;
-        found.map(|stats| usage(&stats)).ok_or_else(|| BackendError::Busy { what: format!("stats of {id}"), reason: "no reading".into() })
+        found
+            .map(|stats| usage(&stats))
+            .ok_or_else(|| BackendError::Busy { what: format!("stats of {id}"), reason: "no reading".into() })
     }
 }
 

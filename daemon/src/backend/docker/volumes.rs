@@ -34,7 +34,9 @@ impl DockerBackend {
         match (self.raw_volume(&spec.volume.name).await?, made) {
             (Some(found), _) => is_as_wanted(&found, spec, &options),
             (None, Err(failure)) => Err(failure.into()),
-            (None, Ok(_)) => Err(BackendError::Busy { what: "create volume".into(), reason: "it was made and is not there".into() }),
+            (None, Ok(_)) => {
+                Err(BackendError::Busy { what: "create volume".into(), reason: "it was made and is not there".into() })
+            }
         }
     }
 

@@ -105,9 +105,8 @@ impl At {
         }
         match dollars {
             Dollars::Kept => Ok(text.clone()),
-            Dollars::Final => unescape(text).ok_or_else(|| {
-                self.error("holds a `$`: references are for `environment` only, write `$$` for a dollar sign")
-            }),
+            Dollars::Final => unescape(text)
+                .ok_or_else(|| self.error("holds a `$`: references are for `environment` only, write `$$` for a dollar sign")),
         }
     }
 
@@ -148,7 +147,8 @@ impl At {
     /// `5s`, `1m30s`, `500ms`, in milliseconds.
     pub fn duration_ms(&self) -> Result<u64, ComposeError> {
         let text = self.scalar(Dollars::Final, true)?;
-        duration_ms(&text).ok_or_else(|| self.error(format!("is {text:?}: write a duration such as 500ms, 5s or 1m30s, at most 24h")))
+        duration_ms(&text)
+            .ok_or_else(|| self.error(format!("is {text:?}: write a duration such as 500ms, 5s or 1m30s, at most 24h")))
     }
 }
 
@@ -232,7 +232,8 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_compose_reads_them() {
-        let cases = [("5s", Some(5_000)), ("1m30s", Some(90_000)), ("500ms", Some(500)), ("1h", Some(3_600_000)), ("0s", Some(0))];
+        let cases =
+            [("5s", Some(5_000)), ("1m30s", Some(90_000)), ("500ms", Some(500)), ("1h", Some(3_600_000)), ("0s", Some(0))];
         for (text, want) in cases {
             assert_eq!(duration_ms(text), want, "{text}");
         }

@@ -27,7 +27,10 @@ pub(super) struct Node {
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
     /// Text, and whether it was written without quotes.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     Sequence(Vec<Node>),
     /// In the order of the file; no key twice.
     Mapping(Vec<(String, Node)>),
@@ -162,9 +165,9 @@ pub(super) fn is_text(text: &str) -> bool {
         return true;
     }
     let digits = lower.replace('_', "");
-    let radix = ["0x", "0o", "0b"].iter().any(|prefix| {
-        digits.strip_prefix(prefix).is_some_and(|rest| rest.chars().all(|c| c.is_ascii_hexdigit()))
-    });
+    let radix = ["0x", "0o", "0b"]
+        .iter()
+        .any(|prefix| digits.strip_prefix(prefix).is_some_and(|rest| rest.chars().all(|c| c.is_ascii_hexdigit())));
     let sexagesimal = digits.contains(':') && digits.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '.'));
     let date = unsigned.len() >= 8 && unsigned.as_bytes()[..4].iter().all(u8::is_ascii_digit) && {
         let rest = &unsigned[4..];
@@ -180,12 +183,39 @@ mod tests {
     #[test]
     fn what_yaml_may_take_for_something_else_is_not_text() {
         for other in [
-            "", "~", "null", "NULL", "true", "True", "yes", "NO", "on", "Off", "y", "12", "-3", "+1", "1.10", "1e3", ".5",
-            "0x1F", "0o17", "0b1", "1_000", ".inf", "-.Inf", ".NaN", "2024-01-31", "2024-01-31 10:00:00", "1:30", "<<",
+            "",
+            "~",
+            "null",
+            "NULL",
+            "true",
+            "True",
+            "yes",
+            "NO",
+            "on",
+            "Off",
+            "y",
+            "12",
+            "-3",
+            "+1",
+            "1.10",
+            "1e3",
+            ".5",
+            "0x1F",
+            "0o17",
+            "0b1",
+            "1_000",
+            ".inf",
+            "-.Inf",
+            ".NaN",
+            "2024-01-31",
+            "2024-01-31 10:00:00",
+            "1:30",
+            "<<",
         ] {
             assert!(!is_text(other), "{other} must be quoted");
         }
-        for text in ["db", "127.0.0.1:54000:8000", "5s", "1m30s", "10.201.0.30", "./x:/y:ro", "kong:2.8.1", "-c", "10.201.0.0/27"] {
+        for text in ["db", "127.0.0.1:54000:8000", "5s", "1m30s", "10.201.0.30", "./x:/y:ro", "kong:2.8.1", "-c", "10.201.0.0/27"]
+        {
             assert!(is_text(text), "{text} is text");
         }
     }

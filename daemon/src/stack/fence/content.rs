@@ -13,9 +13,13 @@ pub fn image_not_allowed(subject: &Subject<'_>, out: &mut Findings) {
     let rules = subject.rules;
     let of_the_set = rules.images.iter().filter(|(name, _)| name == subject.name);
     let same = |text: &str| ImageReference::parse(text).is_ok_and(|allowed| allowed == image);
-    let allowed = of_the_set.into_iter().any(|(_, text)| same(text)) || rules.image_prefixes.iter().any(|prefix| image.is_under(prefix));
+    let allowed =
+        of_the_set.into_iter().any(|(_, text)| same(text)) || rules.image_prefixes.iter().any(|prefix| image.is_under(prefix));
     if !allowed {
-        let message = format!("is `{image}`, which is not the image set's for `{}`: use services.{}.image, or allow its prefix in the configuration", subject.name, subject.name);
+        let message = format!(
+            "is `{image}`, which is not the image set's for `{}`: use services.{}.image, or allow its prefix in the configuration",
+            subject.name, subject.name
+        );
         out.add("image_not_allowed", path, message);
     }
 }
@@ -26,7 +30,11 @@ pub fn variable_name(subject: &Subject<'_>, out: &mut Findings) {
         let head = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         let body = key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
         if !head || !body || key.len() > 128 {
-            out.add("variable_name", subject.path(&format!("environment.{key}")), "is not a variable's name: use letters, digits and _");
+            out.add(
+                "variable_name",
+                subject.path(&format!("environment.{key}")),
+                "is not a variable's name: use letters, digits and _",
+            );
         }
     }
 }
@@ -39,7 +47,9 @@ pub fn undeclared_secret(subject: &Subject<'_>, out: &mut Findings) {
             Err(error) => out.add("undeclared_secret", path, error.to_string()),
             Ok(names) => {
                 for name in names.into_iter().filter(|name| !subject.rules.secrets.iter().any(|known| known == name)) {
-                    let message = format!("refers to `{name}`: declare it as a [[secret]] in set.toml (an owner's password is never given to a container)");
+                    let message = format!(
+                        "refers to `{name}`: declare it as a [[secret]] in set.toml (an owner's password is never given to a container)"
+                    );
                     out.add("undeclared_secret", path.clone(), message);
                 }
             }
@@ -65,11 +75,16 @@ pub fn user(subject: &Subject<'_>, out: &mut Findings) {
 pub fn stop_signal(subject: &Subject<'_>, out: &mut Findings) {
     if let Some(signal) = subject.service.stop_signal.as_deref() {
         let name = signal.strip_prefix("SIG").is_some_and(|rest| {
-            (2..=10).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-'))
+            (2..=10).contains(&rest.len())
+                && rest.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-'))
         });
         let number = signal.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number));
         if !name && !number {
-            out.add("stop_signal", subject.path("stop_signal"), format!("is {signal:?}: write a name such as SIGINT, or a number up to 64"));
+            out.add(
+                "stop_signal",
+                subject.path("stop_signal"),
+                format!("is {signal:?}: write a name such as SIGINT, or a number up to 64"),
+            );
         }
     }
 }

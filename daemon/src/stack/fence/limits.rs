@@ -22,7 +22,11 @@ pub fn open_files(subject: &Subject<'_>, out: &mut Findings) {
     for limit in &subject.service.ulimits {
         if !(1..=limit.hard).contains(&limit.soft) || limit.hard > MAX_OPEN_FILES {
             let path = subject.path(&format!("ulimits.{}", limit.name));
-            out.add("open_files", path, format!("has soft {} and hard {}: write 1 <= soft <= hard <= {MAX_OPEN_FILES}", limit.soft, limit.hard));
+            out.add(
+                "open_files",
+                path,
+                format!("has soft {} and hard {}: write 1 <= soft <= hard <= {MAX_OPEN_FILES}", limit.soft, limit.hard),
+            );
         }
     }
 }

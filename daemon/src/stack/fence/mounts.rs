@@ -39,7 +39,9 @@ pub fn bind_outside_folder(subject: &Subject<'_>, out: &mut Findings) {
         if let MountSource::Folder(source) = &mount.source
             && source_kind(source, subject.rules).is_none()
         {
-            let message = format!("mounts {source:?}: use ./volumes/<word> or a rendered file of set.toml (never .env, docker-compose.yml or the folder itself)");
+            let message = format!(
+                "mounts {source:?}: use ./volumes/<word> or a rendered file of set.toml (never .env, docker-compose.yml or the folder itself)"
+            );
             out.add("bind_outside_folder", subject.path(&format!("volumes[{index}]")), message);
         }
     }
@@ -52,7 +54,11 @@ pub fn writable_file(subject: &Subject<'_>, out: &mut Findings) {
             && matches!(source_kind(source, subject.rules), Some(Source::File))
             && mount.mode == BindMode::ReadWrite
         {
-            out.add("writable_file", subject.path(&format!("volumes[{index}]")), format!("mounts the file {source:?} for writing: add :ro"));
+            out.add(
+                "writable_file",
+                subject.path(&format!("volumes[{index}]")),
+                format!("mounts the file {source:?} for writing: add :ro"),
+            );
         }
     }
 }
@@ -68,7 +74,11 @@ pub fn mount_target(subject: &Subject<'_>, out: &mut Findings) {
         let kernel = ["/proc", "/sys", "/dev"].iter().any(|tree| Path::new(target).starts_with(tree));
         let path = subject.path(&format!("volumes[{index}]"));
         if !plain || kernel {
-            out.add("mount_target", path, format!("mounts at {target:?}: write an absolute path without `..`, outside /proc, /sys and /dev"));
+            out.add(
+                "mount_target",
+                path,
+                format!("mounts at {target:?}: write an absolute path without `..`, outside /proc, /sys and /dev"),
+            );
         } else if seen.contains(&target) {
             out.add("mount_target", path, format!("mounts at {target:?} a second time: leave one out"));
         }
@@ -84,7 +94,11 @@ pub fn unknown_volume(stack: &Stack, _: &FenceRules, out: &mut Findings) {
                 && !stack.volumes.contains_key(key)
             {
                 let path = format!("services.{name}.volumes[{index}]");
-                out.add("unknown_volume", path, format!("mounts the volume {key:?}: declare it under `volumes` (a folder begins with ./)"));
+                out.add(
+                    "unknown_volume",
+                    path,
+                    format!("mounts the volume {key:?}: declare it under `volumes` (a folder begins with ./)"),
+                );
             }
         }
     }

@@ -101,7 +101,11 @@ pub fn volume_name(stack: &Stack, rules: &FenceRules, out: &mut Findings) {
         let wanted = format!("{}-{key}", prefix(rules));
         let key_fits = key.len() <= 63 && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !key_fits {
-            out.add("volume_name", format!("volumes.{key}"), "is not a volume's key: use a-z, 0-9 and `-`, at most 63 characters");
+            out.add(
+                "volume_name",
+                format!("volumes.{key}"),
+                "is not a volume's key: use a-z, 0-9 and `-`, at most 63 characters",
+            );
         } else if volume.name != wanted {
             out.add("volume_name", format!("volumes.{key}.name"), format!("is {:?}: it must be `{wanted}`", volume.name));
         }
@@ -123,7 +127,8 @@ fn labels(labels: &BTreeMap<String, String>, known: &[(&str, &str)], path: &str,
         let fixed = known.iter().find(|(name, _)| name == key);
         let known_elsewhere = [keys::PROJECT, keys::SERVICE].contains(&key.as_str());
         let word = key.strip_prefix("io.supamanager.").unwrap_or_default();
-        let is_word = !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'));
+        let is_word =
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'));
         if let Some((_, wanted)) = fixed {
             if value != wanted {
                 out.add("label", path, format!("is {value:?}: it must be `{wanted}`"));

@@ -19,9 +19,10 @@ pub fn port_address(subject: &Subject<'_>, out: &mut Findings) {
 /// Only ports that were reserved for this service of this project.
 pub fn port_not_reserved(subject: &Subject<'_>, out: &mut Findings) {
     for (index, port) in subject.service.ports.iter().enumerate() {
-        let reserved = subject.rules.ports.iter().any(|(service, inside, host)| {
-            service == subject.name && *inside == port.container_port && *host == port.host_port
-        });
+        let reserved =
+            subject.rules.ports.iter().any(|(service, inside, host)| {
+                service == subject.name && *inside == port.container_port && *host == port.host_port
+            });
         if !reserved {
             let message = format!(
                 "publishes {} for port {}, which is not reserved: declare a [[port]] of `{}` in set.toml and use ports.<name>",
@@ -53,7 +54,10 @@ pub fn fixed_address(subject: &Subject<'_>, out: &mut Findings) {
     if let Some(address) = subject.service.ipv4_address {
         let reserved = subject.rules.fixed_addresses.iter().any(|(name, fixed)| name == subject.name && *fixed == address);
         if !reserved {
-            let message = format!("is {address}, which is not reserved: give `{}` a fixed_address in set.toml and use network.fixed", subject.name);
+            let message = format!(
+                "is {address}, which is not reserved: give `{}` a fixed_address in set.toml and use network.fixed",
+                subject.name
+            );
             out.add("fixed_address", subject.path("networks.default.ipv4_address"), message);
         }
     }
@@ -78,8 +82,16 @@ pub fn duplicate(stack: &Stack, _: &FenceRules, out: &mut Findings) {
 
 /// Which options a driver may have; the first of each group must be there.
 const FLUENTD: &[&str] = &[
-    "fluentd-address", "fluentd-async", "cache-max-size", "cache-max-file", "tag", "fluentd-buffer-limit",
-    "fluentd-retry-wait", "fluentd-max-retries", "fluentd-sub-second-precision", "cache-compress",
+    "fluentd-address",
+    "fluentd-async",
+    "cache-max-size",
+    "cache-max-file",
+    "tag",
+    "fluentd-buffer-limit",
+    "fluentd-retry-wait",
+    "fluentd-max-retries",
+    "fluentd-sub-second-precision",
+    "cache-compress",
 ];
 const FILE: &[&str] = &["max-size", "max-file", "tag", "compress"];
 
@@ -101,7 +113,11 @@ pub fn log_driver(subject: &Subject<'_>, out: &mut Findings) {
     }
     for (key, value) in &logging.options {
         if !allowed.contains(&key.as_str()) {
-            out.add("log_driver", path(key), format!("is not an option of `{}` that a stack may use: leave it out", logging.driver));
+            out.add(
+                "log_driver",
+                path(key),
+                format!("is not an option of `{}` that a stack may use: leave it out", logging.driver),
+            );
         } else if let Some(reason) = unfit(key, value, subject) {
             out.add("log_driver", path(key), format!("is {value:?}: {reason}"));
         }
@@ -114,7 +130,10 @@ fn unfit(key: &str, value: &str, subject: &Subject<'_>) -> Option<&'static str> 
         "fluentd-address" => {
             let address = value.strip_prefix("tcp://").unwrap_or(value).parse::<SocketAddrV4>();
             let ours = |ip| subject.rules.fixed_addresses.iter().any(|(_, fixed)| *fixed == ip);
-            (address.is_ok_and(|address| address.port() > 0 && ours(*address.ip())), "write a fixed address of this project and a port")
+            (
+                address.is_ok_and(|address| address.port() > 0 && ours(*address.ip())),
+                "write a fixed address of this project and a port",
+            )
         }
         "fluentd-async" => (value == "true", "only true is allowed: else a container cannot start before its collector"),
         "cache-max-size" | "max-size" => (megabytes(value).is_some_and(|size| (1..=100).contains(&size)), "write 1m to 100m"),
