@@ -1,13 +1,15 @@
 //! What happens inside: logs, commands, usage, and files that containers own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptions};
 use supamanager::backend::{Backend, BackendError, ExecRequest};
 use supamanager::domain::Secret;
 use supamanager::stack::{BindMode, Logging, Mount, MountSource};
 
-use crate::world::with_world;
+use crate::world::{IMAGE, with_world};
 
 #[tokio::test]
 async fn the_last_lines_come_in_order_with_their_stream() {
@@ -147,6 +149,34 @@ async fn files_of_another_owner_are_removed_and_symlinks_are_not_followed() {
         let seen = world.backend.list(&world.labels.installation).await.unwrap();
         assert_eq!(seen.containers.len(), 1, "a helper is left");
         world.remove_all().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_helper_that_a_killed_daemon_left_is_replaced_and_a_foreign_one_is_told() {
+    with_world(|world| async move {
+        let volumes = world.folder.join("volumes");
+        let name = world.name("helper");
+        let make = |labels: HashMap<String, String>| {
+            let body = ContainerCreateBody {
+                image: Some(IMAGE.into()),
+                cmd: Some(vec!["/bin/sh".into()]),
+                labels: Some(labels),
+                ..Default::default()
+            };
+            world.raw.create_container(Some(CreateContainerOptionsBuilder::new().name(&name).build()), body)
+        };
+        let mut labels: HashMap<_, _> = world.labels.to_map().into_iter().collect();
+        labels.insert("io.supamanager.role".into(), "helper".into());
+        make(labels).await.unwrap();
+        world.backend.empty_folder(&volumes, &world.image_digest, &world.labels).await.unwrap();
+        assert_eq!(std::fs::read_dir(&volumes).unwrap().count(), 0, "the folder is not empty");
+
+        let foreign = make(HashMap::new()).await.unwrap().id;
+        let error = world.backend.empty_folder(&volumes, &world.image_digest, &world.labels).await.unwrap_err();
+        world.raw.remove_container(&foreign, None::<RemoveContainerOptions>).await.expect("the foreign container was touched");
+        assert!(matches!(error, BackendError::NameTaken { kind: "container", .. }), "{error}");
     })
     .await;
 }
