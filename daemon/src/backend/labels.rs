@@ -4,23 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::{InstallationId, OperationId, ProjectRef, ServiceName};
 
-/// The keys.
-pub mod keys {
-    /// Which installation owns the object. Nothing without it is ever touched.
-    pub const INSTALLATION: &str = "io.supamanager.installation";
-    /// The ref.
-    pub const PROJECT: &str = "io.supamanager.project";
-    /// The service, on containers.
-    pub const SERVICE: &str = "io.supamanager.service";
-    /// The project's generation.
-    pub const GENERATION: &str = "io.supamanager.generation";
-    /// The operation that made it.
-    pub const OPERATION: &str = "io.supamanager.operation";
-    /// A keyed hash of everything the object was made from.
-    pub const SPEC_HASH: &str = "io.supamanager.spec-hash";
-    /// `helper` on short-lived containers, else absent.
-    pub const ROLE: &str = "io.supamanager.role";
-}
+pub use crate::stack::label_keys as keys;
 
 /// What one object says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

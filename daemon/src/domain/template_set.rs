@@ -20,6 +20,9 @@ pub struct TemplateSet {
     /// The PostgreSQL major version whose data folder the stack makes.
     #[serde(default)]
     pub postgres_major: Option<u32>,
+    /// The service whose image (with a shell) empties folders that containers own, for a daemon that is not root.
+    #[serde(default)]
+    pub helper: Option<ServiceName>,
     /// What the renderer produces.
     #[serde(rename = "file")]
     pub files: Vec<FileSpec>,

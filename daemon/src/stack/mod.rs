@@ -5,9 +5,10 @@
 
 pub mod compose;
 pub mod fence;
+mod image;
+pub mod label_keys;
 mod model;
 
 pub use fence::{FenceRules, FencedStack, Violation};
-pub use model::{
-    BindMode, HealthCheck, Logging, Mount, MountSource, Network, PublishedPort, Service, Stack, Ulimit, Volume,
-};
+pub use image::ImageReference;
+pub use model::{BindMode, HealthCheck, Logging, Mount, MountSource, Network, PublishedPort, Service, Stack, Ulimit, Volume};

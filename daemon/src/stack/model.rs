@@ -158,7 +158,7 @@ pub struct Network {
 pub struct Volume {
     /// Its name on the engine.
     pub name: String,
-    /// The folder, relative to the project's folder.
+    /// The folder. As written in the file, absolute; behind the fence relative to the project's folder.
     pub folder: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,

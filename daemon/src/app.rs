@@ -1,0 +1,196 @@
+//! The composition root: builds every part, owns the tasks, stops them in order.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::docker::DockerBackend;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::{InstallationId, Secret};
+use crate::http::{Api, router};
+use crate::lifecycle::{Announcer, Failpoints, Lifecycle, Parts};
+use crate::plugin_host::{HostConfig, PluginHost};
+use crate::reach::Reach;
+use crate::secrets::{MasterKey, new_hex};
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::templates::Templates;
+use crate::{health, usage};
+
+/// A store that belongs to a data folder: the lock of the folder is held as long as this lives.
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// The installation.
+    pub installation: InstallationId,
+    /// The master key.
+    pub key: MasterKey,
+    _lock: Option<File>,
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Whatever keeps it from starting, with the way out.
+pub async fn serve(config: Config, encryption_secret: Option<Secret<String>>) -> anyhow::Result<()> {
+    let clock = Clock::system();
+    let opened = open(&config, encryption_secret, &clock, Lock::Take).await?;
+    let templates = Templates::load(&config.templates_dir).context("templates_dir")?;
+    let backend = Arc::new(DockerBackend::connect(Some(config.docker_host.as_str()).filter(|host| !host.is_empty()))?);
+    let plugins = PluginHost::load(HostConfig::new(&config.plugins_dir, &config.data_dir)).await.context("plugins_dir")?;
+    let reach = Reach::new(backend.clone(), opened.installation.clone()).map_err(anyhow::Error::msg)?;
+    let listener = tokio::net::TcpListener::bind(config.listen).await.with_context(|| format!("listen is {}", config.listen))?;
+    let stop = CancellationToken::new();
+    let parts = Arc::new(Parts {
+        announcer: Announcer::new(opened.store.clone(), clock.clone()),
+        failpoints: Failpoints::new(&config.failpoint, &config.data_dir),
+        turns: Arc::new(Semaphore::new(config.limits.operations)),
+        installation: opened.installation,
+        store: opened.store,
+        key: opened.key,
+        metrics: Metrics::default(),
+        sight: Default::default(),
+        pulls: Default::default(),
+        running: Default::default(),
+        backend,
+        plugins,
+        templates,
+        reach,
+        clock,
+        config,
+    });
+    let lifecycle = Lifecycle::new(parts.clone(), stop.clone());
+    let tasks = tokio_util::task::TaskTracker::new();
+    tasks.spawn({
+        let lifecycle = lifecycle.clone();
+        async move { lifecycle.run().await }
+    });
+    tasks.spawn(health::run(lifecycle.clone(), stop.clone()));
+    tasks.spawn(usage::run(lifecycle.clone(), stop.clone()));
+    tasks.close();
+    tracing::info!(listen = %listener.local_addr()?, data_dir = %parts.config.data_dir.display(), "supamanager serves");
+    let api = Api::new(lifecycle.clone(), &parts.config.limits);
+    let serving = axum::serve(listener, router(api)).with_graceful_shutdown({
+        let stop = stop.clone();
+        async move {
+            signalled().await;
+            stop.cancel();
+        }
+    });
+    // Open event streams would hold a graceful shutdown for ever.
+    let limit = Duration::from_secs(parts.config.deadlines.stop_s);
+    tokio::select! {
+        served = serving => served?,
+        () = async { stop.cancelled().await; tokio::time::sleep(limit).await } => {}
+    }
+    stop.cancel();
+    lifecycle.stopped(limit).await;
+    let _ = tokio::time::timeout(limit, tasks.wait()).await;
+    parts.store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Whether the data folder is locked: one daemon acts on a store, a command that only adds a row may run beside it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// Take the folder's lock or fail.
+    Take,
+    /// Leave it alone.
+    Leave,
+}
+
+/// Opens the data folder: its lock, the store, the installation's identity and key.
+///
+/// # Errors
+/// A second daemon, another installation's store, or another key: each says what to do.
+pub async fn open(config: &Config, secret: Option<Secret<String>>, clock: &Clock, lock: Lock) -> anyhow::Result<Opened> {
+    let folder = &config.data_dir;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| format!("data_dir {}", folder.display()))?;
+    let lock = if lock == Lock::Take { Some(take_lock(folder)?) } else { None };
+    let secret = match secret {
+        Some(secret) => secret,
+        None => key_file(folder)?,
+    };
+    let store = Store::open(&config.store_url()).await.context("database_url")?;
+    let (installation, known_key) = match store.installation().await? {
+        Some((id, key)) => (id, Some(key)),
+        None => (InstallationId::parse(&new_hex(16)?)?, None),
+    };
+    agree(folder, &installation, known_key.is_none())?;
+    let key = MasterKey::derive(&secret, &installation)?;
+    if let Some(known) = known_key.filter(|known| known != key.id()) {
+        bail!("the store was made with key {known} and ENCRYPTION_SECRET is key {}: give the one it was made with", key.id());
+    }
+    store.found(&installation, key.id(), &config.regions, clock.now()).await?;
+    Ok(Opened { store, installation, key, _lock: lock })
+}
+
+/// One daemon per data folder; the operating system frees the lock when the process ends, however it ends.
+fn take_lock(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.join("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+    if file.try_lock().is_err() {
+        bail!("another daemon works on {}: stop it, or give this one another data_dir", folder.display());
+    }
+    Ok(file)
+}
+
+/// The generated stand-in for ENCRYPTION_SECRET: made once, 0600, and said so.
+fn key_file(folder: &Path) -> anyhow::Result<Secret<String>> {
+    let path = folder.join("encryption.key");
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        Ok(mut file) => {
+            let key = new_hex(32)?;
+            file.write_all(key.as_bytes())?;
+            file.sync_all()?;
+            tracing::info!(path = %path.display(), "ENCRYPTION_SECRET is not set: made a key file; without it no secret can be read, so keep a copy apart from backups");
+            Ok(Secret::new(key))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let mut key = String::new();
+            File::open(&path).and_then(|mut file| file.read_to_string(&mut key)).with_context(|| path.display().to_string())?;
+            Ok(Secret::new(key.trim().to_owned()))
+        }
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+/// The installation id lives in the store and in the folder (decision 1): a store beside a foreign folder would
+/// take that folder's objects for its own.
+fn agree(folder: &Path, id: &InstallationId, new: bool) -> anyhow::Result<()> {
+    let path = folder.join("installation");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text.trim() == id.as_str() => Ok(()),
+        Ok(text) if new => bail!("{} belongs to installation {}, and the store is new: give the store it came with, or another data_dir", folder.display(), text.trim()),
+        Ok(text) => bail!("{} belongs to installation {}, the store to {id}: they do not belong together", folder.display(), text.trim()),
+        Err(_) => {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            file.write_all(id.as_str().as_bytes())?;
+            Ok(file.sync_all()?)
+        }
+    }
+}
+
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let interrupt = async { tokio::signal::ctrl_c().await.ok() };
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut stream) => stream.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = interrupt => {}
+        _ = terminate => {}
+    }
+}

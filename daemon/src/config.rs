@@ -1,0 +1,441 @@
+//! One typed configuration, validated once. This module is the only reader of the environment and of the
+//! configuration file.
+//!
+//! Every key can also be set as `SUPAMANAGER_<KEY>`, with tables joined by an underscore:
+//! `ports.api` is `SUPAMANAGER_PORTS_API`. Two names are as the design document has them: `DOCKER_HOST` and
+//! `ENCRYPTION_SECRET`. An unknown key or variable is an error that names itself.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Secret;
+
+/// Variables that begin like ours and belong to other programs: the command line's REST client (decision 24)
+/// and the plugin build.
+const NOT_OURS: [&str; 3] = ["SUPAMANAGER_URL", "SUPAMANAGER_TOKEN", "SUPAMANAGER_WASM_RUSTC"];
+
+/// Everything an operator can set. The defaults are [`Config::default`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where REST is served.
+    pub listen: SocketAddr,
+    /// Where state is kept.
+    pub data_dir: PathBuf,
+    /// `sqlite://PATH`; empty means `supamanager.db` in the data folder.
+    pub database_url: String,
+    /// The template set new projects get.
+    pub template_set: String,
+    /// The image set new projects get.
+    pub image_set: String,
+    /// The domain the edge serves; empty while there is none.
+    pub domain: String,
+    /// The folder plugins are loaded from.
+    pub plugins_dir: PathBuf,
+    /// The folder with `sets/` and `images/`.
+    pub templates_dir: PathBuf,
+    /// Regions that exist; each names the one engine.
+    pub regions: Vec<String>,
+    /// The address project ports are published on.
+    pub publish_address: IpAddr,
+    /// Address of the engine, for example `unix:///var/run/docker.sock`; empty means the default.
+    pub docker_host: String,
+    /// Repositories allowed beside the image set's own.
+    pub image_prefixes: Vec<String>,
+    /// Name of a failpoint at which the daemon stops and waits to be killed. Only for tests of recovery.
+    pub failpoint: String,
+    /// Host port ranges.
+    pub ports: Ports,
+    /// Where project networks come from.
+    pub subnets: Subnets,
+    /// Deadlines.
+    pub deadlines: Deadlines,
+    /// Other limits.
+    pub limits: Limits,
+    /// Log output.
+    pub log: Log,
+}
+
+/// Host port ranges, each `FIRST-LAST`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ports {
+    /// Gateways.
+    pub api: String,
+    /// Databases.
+    pub db: String,
+    /// Studios.
+    pub studio: String,
+    /// Never handed out: a developer's own local stack listens there.
+    pub avoid: String,
+    /// Seconds a released port or subnet rests.
+    pub rest_s: u64,
+}
+
+/// Where project networks come from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Subnets {
+    /// The pool, cut into /27s.
+    pub pool: String,
+}
+
+/// Deadlines, in seconds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deadlines {
+    /// A whole create.
+    pub create_s: u64,
+    /// A whole delete.
+    pub delete_s: u64,
+    /// A pull that does not move.
+    pub pull_no_progress_s: u64,
+    /// One service becoming healthy.
+    pub healthy_s: u64,
+    /// Any other step.
+    pub step_s: u64,
+    /// How long a stop waits for steps to reach a recorded boundary.
+    pub stop_s: u64,
+}
+
+/// Other limits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of a request body.
+    pub body_bytes: usize,
+    /// Requests at once.
+    pub requests: usize,
+    /// Event streams at once.
+    pub event_streams: usize,
+    /// Operations at once; more wait their turn.
+    pub operations: usize,
+    /// Seconds between two looks at one service.
+    pub probe_interval_s: u64,
+    /// Failed looks in a row that make a service unhealthy.
+    pub unhealthy_after: u32,
+    /// Lines a log request may ask for.
+    pub log_lines: u32,
+}
+
+/// Log output.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: String,
+    /// For example `info` or `supamanager=debug`.
+    pub filter: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data_dir: PathBuf::from("./data"),
+            database_url: String::new(),
+            template_set: "supabase".to_owned(),
+            image_set: "supabase".to_owned(),
+            domain: String::new(),
+            plugins_dir: PathBuf::from("./target/plugins"),
+            templates_dir: PathBuf::from("./templates"),
+            regions: vec!["us-east".to_owned()],
+            publish_address: IpAddr::from([127, 0, 0, 1]),
+            docker_host: String::new(),
+            image_prefixes: Vec::new(),
+            failpoint: String::new(),
+            ports: Ports::default(),
+            subnets: Subnets::default(),
+            deadlines: Deadlines::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self {
+            api: "54000-54999".to_owned(),
+            db: "55000-55999".to_owned(),
+            studio: "56000-56999".to_owned(),
+            avoid: "54321-54329".to_owned(),
+            rest_s: 60,
+        }
+    }
+}
+
+impl Default for Subnets {
+    fn default() -> Self {
+        Self { pool: "10.201.0.0/16".to_owned() }
+    }
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { create_s: 1800, delete_s: 600, pull_no_progress_s: 120, healthy_s: 300, step_s: 120, stop_s: 10 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 64 * 1024,
+            requests: 256,
+            event_streams: 128,
+            operations: 8,
+            probe_interval_s: 10,
+            unhealthy_after: 3,
+            log_lines: 1000,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: "text".to_owned(), filter: "info".to_owned() }
+    }
+}
+
+/// What is wrong with the configuration; the sentence names the key.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration file {path}: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A variable that nobody knows.
+    #[error("environment variable {0} is not a setting: see `supamanager serve --help`")]
+    UnknownVariable(String),
+    /// A value of the wrong form.
+    #[error("{key} is `{value}`: {expected}")]
+    Value {
+        /// The key.
+        key: String,
+        /// What it holds.
+        value: String,
+        /// What it should hold.
+        expected: String,
+    },
+}
+
+impl Config {
+    /// Reads the file, if one is given, and lays the environment over it.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the key and the way out.
+    pub fn load(file: Option<&Path>) -> Result<(Self, Option<Secret<String>>), ConfigError> {
+        let text = match file {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| ConfigError::File { path: path.to_owned(), reason: error.to_string() })?,
+            None => String::new(),
+        };
+        let table: toml::Table = toml::from_str(&text).map_err(|error| ConfigError::File {
+            path: file.unwrap_or(Path::new("-")).to_owned(),
+            reason: error.to_string(),
+        })?;
+        let environment: BTreeMap<String, String> = std::env::vars().collect();
+        let config = Self::from_parts(table, &environment, file)?;
+        Ok((config, environment.get("ENCRYPTION_SECRET").cloned().map(Secret::new)))
+    }
+
+    /// The same from parts, for tests.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the key and the way out.
+    pub fn from_parts(
+        mut table: toml::Table,
+        environment: &BTreeMap<String, String>,
+        file: Option<&Path>,
+    ) -> Result<Self, ConfigError> {
+        let shape = shape();
+        for (variable, text) in environment {
+            let key = match variable.as_str() {
+                "DOCKER_HOST" => "docker_host",
+                name if NOT_OURS.contains(&name) => continue,
+                name => match name.strip_prefix("SUPAMANAGER_") {
+                    Some(rest) => &rest.to_ascii_lowercase(),
+                    None => continue,
+                },
+            };
+            let Some((path, default)) = shape.get(key) else { return Err(ConfigError::UnknownVariable(variable.clone())) };
+            let value = typed(variable, text, default)?;
+            match path.as_slice() {
+                [section, key] => {
+                    let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+                    if let Some(section) = section.as_table_mut() {
+                        section.insert(key.clone(), value);
+                    }
+                }
+                path => {
+                    table.insert(path.concat(), value);
+                }
+            }
+        }
+        let config: Self = table.try_into().map_err(|error: toml::de::Error| ConfigError::File {
+            path: file.unwrap_or(Path::new("environment")).to_owned(),
+            reason: error.to_string(),
+        })?;
+        config.validate()?;
+        Ok(config.with_absolute_paths())
+    }
+
+    /// The URL of the database.
+    pub fn store_url(&self) -> String {
+        if self.database_url.is_empty() {
+            format!("sqlite://{}", self.data_dir.join("supamanager.db").display())
+        } else {
+            self.database_url.clone()
+        }
+    }
+
+    /// The port range of this name.
+    ///
+    /// # Errors
+    /// A sentence when there is none of that name.
+    pub fn port_range(&self, name: &str) -> Result<RangeInclusive<u16>, String> {
+        let text = match name {
+            "api" => &self.ports.api,
+            "db" => &self.ports.db,
+            "studio" => &self.ports.studio,
+            other => return Err(format!("there is no port range `{other}`: use api, db or studio")),
+        };
+        range(text).ok_or_else(|| format!("ports.{name} is not a range"))
+    }
+
+    /// The ports never handed out.
+    pub fn avoided_ports(&self) -> Option<RangeInclusive<u16>> {
+        range(&self.ports.avoid)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let error = |key: &str, value: &str, expected: &str| {
+            Err(ConfigError::Value { key: key.to_owned(), value: value.to_owned(), expected: expected.to_owned() })
+        };
+        for (key, text) in [("ports.api", &self.ports.api), ("ports.db", &self.ports.db), ("ports.studio", &self.ports.studio)] {
+            if range(text).is_none() {
+                return error(key, text, "expected FIRST-LAST, for example 54000-54999");
+            }
+        }
+        if !self.ports.avoid.is_empty() && range(&self.ports.avoid).is_none() {
+            return error("ports.avoid", &self.ports.avoid, "expected FIRST-LAST or nothing");
+        }
+        if crate::subnets::Pool::parse(&self.subnets.pool).is_none() {
+            return error("subnets.pool", &self.subnets.pool, "expected an IPv4 network of /8 to /27, for example 10.201.0.0/16");
+        }
+        if self.regions.is_empty() {
+            return error("regions", "", "name at least one region");
+        }
+        if !["text", "json"].contains(&self.log.format.as_str()) {
+            return error("log.format", &self.log.format, "expected text or json");
+        }
+        let positive = [
+            ("deadlines.create_s", self.deadlines.create_s),
+            ("deadlines.delete_s", self.deadlines.delete_s),
+            ("deadlines.pull_no_progress_s", self.deadlines.pull_no_progress_s),
+            ("deadlines.healthy_s", self.deadlines.healthy_s),
+            ("deadlines.step_s", self.deadlines.step_s),
+            ("limits.probe_interval_s", self.limits.probe_interval_s),
+            ("limits.operations", self.limits.operations as u64),
+            ("limits.requests", self.limits.requests as u64),
+        ];
+        match positive.iter().find(|(_, value)| *value == 0) {
+            Some((key, _)) => error(key, "0", "must be at least 1"),
+            None => Ok(()),
+        }
+    }
+
+    /// The engine resolves bind mounts itself, from absolute paths only.
+    fn with_absolute_paths(mut self) -> Self {
+        for path in [&mut self.data_dir, &mut self.plugins_dir, &mut self.templates_dir] {
+            if let Ok(absolute) = std::path::absolute(&*path) {
+                *path = absolute.components().collect();
+            }
+        }
+        self
+    }
+}
+
+/// Environment key -> (path in the file, default), made from the defaults so that no key can be forgotten.
+fn shape() -> BTreeMap<String, (Vec<String>, toml::Value)> {
+    let mut shape = BTreeMap::new();
+    let defaults = toml::Table::try_from(Config::default()).unwrap_or_default();
+    for (key, value) in defaults {
+        match value {
+            toml::Value::Table(section) => {
+                for (inner, value) in section {
+                    shape.insert(format!("{key}_{inner}"), (vec![key.clone(), inner], value));
+                }
+            }
+            value => {
+                shape.insert(key.clone(), (vec![key], value));
+            }
+        }
+    }
+    shape
+}
+
+fn typed(variable: &str, text: &str, default: &toml::Value) -> Result<toml::Value, ConfigError> {
+    let wrong = |expected: &str| ConfigError::Value {
+        key: variable.to_owned(),
+        value: text.to_owned(),
+        expected: expected.to_owned(),
+    };
+    Ok(match default {
+        toml::Value::Integer(_) => toml::Value::Integer(text.parse().map_err(|_| wrong("expected a whole number"))?),
+        toml::Value::Boolean(_) => toml::Value::Boolean(text.parse().map_err(|_| wrong("expected true or false"))?),
+        toml::Value::Array(_) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            toml::Value::Array(items.map(|item| toml::Value::String(item.to_owned())).collect())
+        }
+        _ => toml::Value::String(text.to_owned()),
+    })
+}
+
+fn range(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-')?;
+    let (first, last) = (first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?);
+    (0 < first && first <= last).then_some(first..=last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Config::from_parts(toml::from_str(file).expect("test data is TOML"), &environment, None)
+    }
+
+    #[test]
+    fn every_key_can_be_set_by_environment() {
+        let config = load("", &[("SUPAMANAGER_PORTS_API", "1000-1001"), ("SUPAMANAGER_LIMITS_OPERATIONS", "3"), ("DOCKER_HOST", "unix:///x")]);
+        let config = config.expect("valid");
+        assert_eq!(config.port_range("api").expect("a range"), 1000..=1001);
+        assert_eq!((config.limits.operations, config.docker_host.as_str()), (3, "unix:///x"));
+        assert!(shape().contains_key("deadlines_pull_no_progress_s"));
+    }
+
+    #[test]
+    fn a_wrong_or_unknown_key_names_itself() {
+        let message = |file, environment: &[(&str, &str)]| load(file, environment).expect_err("refused").to_string();
+        assert!(message("listne = 1", &[]).contains("listne"));
+        assert!(message("[ports]\napi = \"high\"", &[]).contains("ports.api"));
+        assert!(message("", &[("SUPAMANAGER_LISTEM", "x")]).contains("SUPAMANAGER_LISTEM"));
+        assert!(message("", &[("SUPAMANAGER_LIMITS_OPERATIONS", "many")]).contains("SUPAMANAGER_LIMITS_OPERATIONS"));
+        assert!(message("", &[("SUPAMANAGER_SUBNETS_POOL", "10.0.0.0/30")]).contains("subnets.pool"));
+    }
+
+    #[test]
+    fn the_clients_variables_are_left_alone() {
+        assert!(load("", &[("SUPAMANAGER_URL", "http://x"), ("SUPAMANAGER_TOKEN", "sbp_x")]).is_ok());
+    }
+}

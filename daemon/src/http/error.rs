@@ -1,0 +1,125 @@
+//! One error body for everything, and the one place where inner errors get a status.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::backend::ErrorClass;
+use crate::lifecycle::LifecycleError;
+use crate::people::PeopleError;
+use crate::store::StoreError;
+
+/// The body of every error.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// A sentence a person can act on.
+    pub message: String,
+    /// A stable word.
+    pub code: String,
+    /// The field it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// The operation it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation_id: Option<String>,
+}
+
+/// An error on its way out.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    body: ErrorBody,
+}
+
+/// What handlers return.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+impl ApiError {
+    /// With this status, word and sentence.
+    pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        let body = ErrorBody { message: message.into(), code: code.to_owned(), field: None, operation_id: None };
+        Self { status, body }
+    }
+
+    /// Names the field.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.body.field = Some(field.into());
+        self
+    }
+
+    /// 404: it is not there, or it is not yours.
+    pub fn not_found(what: &str, id: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what} `{id}`"))
+    }
+
+    /// 400: the shape is wrong.
+    pub fn shape(field: &str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", message).field(field)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<LifecycleError> for ApiError {
+    fn from(error: LifecycleError) -> Self {
+        let message = error.to_string();
+        match error {
+            LifecycleError::NotFound(id) => Self::not_found("project", id.as_str()),
+            LifecycleError::State { .. } => Self::new(StatusCode::CONFLICT, "wrong_state", message),
+            LifecycleError::Meaning { field, code, .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message).field(field)
+            }
+            LifecycleError::KeyReused => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", message).field("Idempotency-Key")
+            }
+            LifecycleError::Ports(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "port_range_full", message),
+            LifecycleError::Subnets(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "subnet_pool_full", message),
+            LifecycleError::EngineAway(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "engine_away", message),
+            LifecycleError::Hook(hook) => Self::new(StatusCode::SERVICE_UNAVAILABLE, hook.code(), message),
+            LifecycleError::Backend(error) => Self::new(of_class(error.class()), error.code(), message),
+            LifecycleError::Store(error) => error.into(),
+            LifecycleError::Generate(_) | LifecycleError::Seal(_) => internal("secrets", &message),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        internal("store", &error.to_string())
+    }
+}
+
+impl From<PeopleError> for ApiError {
+    fn from(error: PeopleError) -> Self {
+        internal("people", &error.to_string())
+    }
+}
+
+fn of_class(class: ErrorClass) -> StatusCode {
+    match class {
+        ErrorClass::Retry => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorClass::Conflict => StatusCode::CONFLICT,
+        ErrorClass::Capacity => StatusCode::INSUFFICIENT_STORAGE,
+        ErrorClass::Permanent => StatusCode::BAD_GATEWAY,
+    }
+}
+
+/// The reason goes into the log; the caller is told where to look.
+fn internal(code: &str, reason: &str) -> ApiError {
+    tracing::error!(code, reason, "a request failed inside");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code, "the daemon failed inside; its log says why")
+}

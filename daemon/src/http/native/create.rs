@@ -1,0 +1,107 @@
+//! `POST /platform/projects`.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde_json::json;
+
+use super::dto::{CreateBody, CreatedBody, api_keys, database_url};
+use crate::domain::{ProjectName, Secret};
+use crate::http::Api;
+use crate::http::body::JsonBody;
+use crate::http::error::{ApiError, ApiResult, ErrorBody};
+use crate::lifecycle::CreateRequest;
+use crate::people;
+use crate::store::Token;
+
+/// Longest Idempotency-Key, in bytes.
+const KEY_BYTES_MAX: usize = 255;
+/// Longest database password, in bytes.
+const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// Accepts a project: the answer comes at once, `/events` shows its progress.
+#[utoipa::path(post, path = "/platform/projects", request_body = CreateBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body get the same project")),
+    responses((status = 201, body = CreatedBody), (status = 400, body = ErrorBody), (status = 422, body = ErrorBody),
+        (status = 503, body = ErrorBody), (status = 507, body = ErrorBody)))]
+pub async fn create(
+    State(api): State<Api>,
+    Extension(token): Extension<Token>,
+    headers: HeaderMap,
+    JsonBody { value: body, bytes }: JsonBody<CreateBody>,
+) -> ApiResult<Response> {
+    let parts = api.lifecycle.parts().clone();
+    let name = ProjectName::parse(&body.name).map_err(|error| ApiError::shape("name", error.to_string()))?;
+    let db_pass = body.db_pass.map(checked_password).transpose()?;
+    let key = idempotency_key(&headers)?;
+    let request = CreateRequest {
+        name,
+        organization_id: organization(&api, &token, body.organization_id).await?,
+        region: region(&api, body.region).await?,
+        template_set: body.template_set,
+        image_set: body.image_set,
+        db_pass,
+        token_id: token.id.clone(),
+        idempotency: key.map(|key| (key, String::from_utf8_lossy(&bytes).into_owned())),
+    };
+    let created = api.lifecycle.create(request).await?;
+    let missing = || ApiError::not_found("project", created.project.as_str());
+    let project = parts.store.project(&created.project).await?.ok_or_else(missing)?;
+    let detail = json!({"name": project.name, "repeated": created.operation.is_none()});
+    people::audit(&parts.store, &parts.clock, &token, "project.create", Some(&project.id), &detail).await?;
+    let set = parts.templates.set(&project.template_set).map_err(|_| missing())?;
+    let secrets = api.lifecycle.secrets(&project.id).await?;
+    let (role, _, port) = api.lifecycle.owner_database(&project).unwrap_or_default();
+    let operation = match created.operation {
+        Some(operation) => Some(operation),
+        None => parts.store.operations_of(&project.id, 1).await?.into_iter().next().map(|operation| operation.id),
+    };
+    let location = HeaderValue::from_str(&format!("/platform/projects/{}", project.id)).map_err(|_| missing())?;
+    let answer = CreatedBody {
+        status: project.status.as_str(),
+        endpoint: parts.endpoint(&project),
+        database_url: database_url(&parts, &role, port, None),
+        api_keys: api_keys(&set.spec, &secrets).0,
+        operation_id: operation.map(|id| id.to_string()),
+        id: project.id.to_string(),
+        name: project.name,
+    };
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(answer)).into_response())
+}
+
+/// Any characters but NUL, which PostgreSQL cannot take.
+fn checked_password(password: String) -> ApiResult<Secret<String>> {
+    if password.is_empty() || password.len() > PASSWORD_BYTES_MAX || password.contains('\0') {
+        return Err(ApiError::shape("db_pass", format!("db_pass must have 1 to {PASSWORD_BYTES_MAX} bytes and no NUL")));
+    }
+    Ok(Secret::new(password))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => Err(ApiError::shape("Idempotency-Key", format!("Idempotency-Key must be 1 to {KEY_BYTES_MAX} visible ASCII characters"))),
+    }
+}
+
+/// What is not yours is not there.
+async fn organization(api: &Api, token: &Token, given: Option<String>) -> ApiResult<String> {
+    let (_, organizations) = api.lifecycle.parts().store.places().await?;
+    let given = given.unwrap_or_else(|| token.organization_id.clone());
+    if given == token.organization_id && organizations.contains(&given) {
+        return Ok(given);
+    }
+    let message = format!("there is no organisation `{}`: this token owns `{}`", given.chars().take(64).collect::<String>(), token.organization_id);
+    Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_value", message).field("organization_id"))
+}
+
+async fn region(api: &Api, given: Option<String>) -> ApiResult<String> {
+    let (regions, _) = api.lifecycle.parts().store.places().await?;
+    match (given, regions.as_slice()) {
+        (Some(region), _) => Ok(region),
+        (None, [only]) => Ok(only.clone()),
+        (None, several) => Err(ApiError::shape("region", format!("there are several regions: name one of {}", several.join(", ")))),
+    }
+}

@@ -1,0 +1,57 @@
+//! Which path leads where.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::error::ApiError;
+use super::{Api, auth, native, system};
+
+/// Everything that is served.
+pub fn router(api: Api) -> Router {
+    let body_limit = api.lifecycle.parts().config.limits.body_bytes;
+    let native = Router::new()
+        .route("/platform/projects", post(native::create::create).get(native::read::list))
+        .route("/platform/projects/{id}", get(native::read::get).delete(native::change::delete))
+        .route("/platform/projects/{id}/retry", post(native::change::retry))
+        .route("/platform/projects/{id}/credentials", get(native::read::credentials))
+        .route("/platform/projects/{id}/health", get(native::read::health))
+        .route("/platform/projects/{id}/logs", get(native::logs::logs))
+        .route("/platform/projects/{id}/events", get(native::events::events))
+        .route("/platform/projects/{id}/operations", get(native::operations::list))
+        .route("/platform/operations/{id}", get(native::operations::get))
+        .route("/platform/regions", get(native::read::regions))
+        .layer(from_fn_with_state(api.clone(), auth::require_token));
+    Router::new()
+        .merge(native)
+        .route("/healthz", get(system::healthz))
+        .route("/readyz", get(system::readyz))
+        .route("/openapi.json", get(system::openapi))
+        .route(
+            "/metrics",
+            get(system::metrics).layer(from_fn_with_state(api.clone(), auth::require_token)),
+        )
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(system::plain_headers))
+        .layer(from_fn_with_state(api.clone(), auth::bounded))
+        .layer(DefaultBodyLimit::max(body_limit))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
+        .with_state(api)
+}
+
+async fn nothing_here() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "no_route", "nothing is served here: see /openapi.json")
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "this path has other methods: see /openapi.json")
+}
+
+fn panicked() -> Response {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "panic", "the daemon failed inside; this is a defect").into_response()
+}

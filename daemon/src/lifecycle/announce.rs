@@ -1,0 +1,67 @@
+//! Tells watchers what happened: an event row first, then a wake-up. Watchers read the store, so that nothing
+//! is lost between two of their looks.
+
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+
+use crate::clock::Clock;
+use crate::domain::{OperationId, ProjectRef, ProjectStatus};
+use crate::store::{EventKind, Store};
+
+/// Wake-ups kept for a slow watcher; one that falls behind reads the store anyway.
+const WAKEUPS: usize = 256;
+
+/// The one writer of events.
+#[derive(Clone)]
+pub struct Announcer {
+    store: Store,
+    clock: Clock,
+    wake: broadcast::Sender<ProjectRef>,
+}
+
+impl Announcer {
+    /// An announcer over the store.
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock, wake: broadcast::channel(WAKEUPS).0 }
+    }
+
+    /// Hears the ref of every project that has something new.
+    pub fn watch(&self) -> broadcast::Receiver<ProjectRef> {
+        self.wake.subscribe()
+    }
+
+    /// A step began, moved or ended.
+    pub async fn step(&self, project: &ProjectRef, operation: &OperationId, step: &str, state: &str, detail: &str) {
+        let data = json!({"operation_id": operation, "step": step, "state": state, "detail": detail});
+        self.append(project, EventKind::Step, &data).await;
+    }
+
+    /// The project's status changed.
+    pub async fn status(&self, project: &ProjectRef, status: ProjectStatus, reason: &str) {
+        self.append(project, EventKind::Status, &json!({"status": status, "reason": reason})).await;
+    }
+
+    /// The address of the project changed before it was ever healthy (decision 3).
+    pub async fn endpoint_changed(&self, project: &ProjectRef, what: &str) {
+        self.append(project, EventKind::Status, &json!({"status": ProjectStatus::Creating, "reason": "endpoint_changed", "detail": what})).await;
+    }
+
+    /// A service's health changed.
+    pub async fn health(&self, project: &ProjectRef, service: &str, state: &str, reason: &str) {
+        self.append(project, EventKind::Health, &json!({"service": service, "state": state, "reason": reason})).await;
+    }
+
+    /// An operation ended.
+    pub async fn end(&self, project: &ProjectRef, operation: &OperationId, state: &str, status: ProjectStatus) {
+        let data = json!({"operation_id": operation, "state": state, "status": status});
+        self.append(project, EventKind::End, &data).await;
+    }
+
+    /// Events are for watching; when one cannot be written the operation goes on.
+    async fn append(&self, project: &ProjectRef, kind: EventKind, data: &Value) {
+        if let Err(error) = self.store.append_event(project, kind, &data.to_string(), self.clock.now()).await {
+            tracing::warn!(project.id = %project, %error, "an event was not kept");
+        }
+        let _ = self.wake.send(project.clone());
+    }
+}

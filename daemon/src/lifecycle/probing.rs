@@ -1,0 +1,128 @@
+//! Asking the probe hook about services, and waiting for them: the same question that the health monitor asks.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+
+use super::Parts;
+use super::steps::{StepContext, StepError};
+use crate::backend::ErrorClass;
+use crate::domain::{ProjectRef, ServiceName, ServiceState};
+use crate::plugin_host::hooks::{HookError, ProbeInput, ProbeReport};
+use crate::reach::ProjectReach;
+use crate::store::Observation;
+use crate::templates::LoadedSet;
+
+/// Between two looks at a service that is on its way.
+const PAUSE: Duration = Duration::from_millis(250);
+/// So many restarts while waiting are a crash loop: with the engine's back-off they take some 25 s.
+const RESTARTS_MAX: i64 = 8;
+/// Progress is told at most this often.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// Asks once. A broken plugin makes *unknown*, never *unhealthy*.
+pub async fn probe(
+    parts: &Parts,
+    set: &LoadedSet,
+    project: &ProjectRef,
+    service: &ServiceName,
+    reach: Arc<ProjectReach>,
+) -> Result<Observation, HookError> {
+    let spec = set.spec.service(service).map(|service| service.probe.clone()).unwrap_or_default();
+    let input = ProbeInput {
+        project: project.clone(),
+        service: service.clone(),
+        spec: serde_json::Value::Object(spec).to_string(),
+    };
+    let begun = Instant::now();
+    let verdict = parts.plugins.probe(input, reach).await;
+    let report = match verdict {
+        Ok(report) => report,
+        Err(error @ HookError::NoPlugin { .. }) => return Err(error),
+        Err(error) => ProbeReport { state: ServiceState::Unknown, reason: error.to_string(), endpoint: String::new() },
+    };
+    let now = parts.clock.now();
+    Ok(Observation {
+        service: service.clone(),
+        state: report.state,
+        reason: report.reason,
+        endpoint: report.endpoint,
+        latency_ms: i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX),
+        container_id: None,
+        since: now,
+        observed_at: now,
+    })
+}
+
+/// Waits until each of the services answered `in_a_row` times, keeping and telling what is seen.
+pub async fn wait_healthy(context: &StepContext, services: &[ServiceName], in_a_row: u32) -> Result<(), StepError> {
+    let reach = Arc::new(context.reach());
+    let mut waiting: Vec<(ServiceName, u32)> = services.iter().map(|service| (service.clone(), 0)).collect();
+    let limit = Duration::from_secs(context.parts.config.deadlines.healthy_s).min(context.time_left());
+    let give_up = Instant::now() + limit;
+    let mut told = Instant::now();
+    while !waiting.is_empty() {
+        let looks = waiting.iter().map(|(service, _)| probe(&context.parts, &context.set, &context.project.id, service, reach.clone()));
+        let seen = join_all(looks).await;
+        let mut first_trouble = None;
+        for ((service, successes), seen) in waiting.iter_mut().zip(seen) {
+            let seen = seen?;
+            keep(context, &seen).await;
+            *successes = if seen.state == ServiceState::Healthy { *successes + 1 } else { 0 };
+            if seen.state != ServiceState::Healthy && first_trouble.is_none() {
+                first_trouble = Some((service.clone(), seen));
+            }
+        }
+        waiting.retain(|(_, successes)| *successes < in_a_row);
+        let Some((service, seen)) = first_trouble else {
+            if !waiting.is_empty() {
+                tokio::time::sleep(PAUSE).await;
+            }
+            continue;
+        };
+        refuse_crash_loop(context, &waiting).await?;
+        if Instant::now() >= give_up {
+            return Err(not_healthy(&service, &seen, limit));
+        }
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            let done = services.len() - waiting.len();
+            context.progress(&format!("{done} of {} healthy, waiting for {service}: {}", services.len(), seen.reason)).await;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+async fn keep(context: &StepContext, seen: &Observation) {
+    match context.parts.store.observe(&context.project.id, seen).await {
+        Ok(true) => {
+            let (service, state) = (seen.service.as_str(), seen.state.as_str());
+            context.parts.announcer.health(&context.project.id, service, state, &seen.reason).await;
+        }
+        Ok(false) => {}
+        Err(error) => tracing::warn!(project.id = %context.project.id, %error, "an observation was not kept"),
+    }
+}
+
+/// A container that keeps ending is not going to be healthy: say so now and not at the deadline.
+async fn refuse_crash_loop(context: &StepContext, waiting: &[(ServiceName, u32)]) -> Result<(), StepError> {
+    for container in context.observed().await?.containers {
+        let Some(service) = container.labels.as_ref().and_then(|labels| labels.service.clone()) else { continue };
+        if !waiting.iter().any(|(name, _)| *name == service) {
+            continue;
+        }
+        let restarts = context.parts.backend.inspect(&container.id).await?.map_or(0, |container| container.restart_count);
+        if restarts >= RESTARTS_MAX {
+            let message = format!("{service} ended {restarts} times right after its start");
+            return Err(StepError::permanent("service_crashes", message).of(&service));
+        }
+    }
+    Ok(())
+}
+
+fn not_healthy(service: &ServiceName, seen: &Observation, limit: Duration) -> StepError {
+    let message = format!("{service} did not become healthy within {} s: {}", limit.as_secs(), seen.reason);
+    StepError::new(ErrorClass::Permanent, "not_healthy", message).of(service)
+}

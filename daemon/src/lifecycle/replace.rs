@@ -1,0 +1,57 @@
+//! Another port or subnet for a project that was never healthy (decision 3). Afterwards they never change.
+
+use super::steps::{Replace, StepContext};
+use crate::store::{Clash, StoreError};
+use crate::{ports, subnets};
+
+/// Whether something was replaced, so that rendering again makes sense. The operation's deadline bounds how often.
+pub(super) async fn replace(context: &StepContext, what: &Replace) -> Result<bool, StoreError> {
+    if context.project.activated_at.is_some() {
+        return Ok(false);
+    }
+    match what {
+        Replace::Port(port) => replace_port(context, *port).await,
+        Replace::Subnet => replace_subnet(context).await,
+    }
+}
+
+async fn replace_port(context: &StepContext, port: u16) -> Result<bool, StoreError> {
+    let (parts, project) = (&context.parts, &context.project);
+    let Some((name, _)) = project.ports.iter().find(|(_, held)| *held == port) else {
+        // The rendered file still has a port that was replaced before a kill: rendering again is all it needs.
+        return Ok(port != 0);
+    };
+    let Some(range) = context.set.spec.ports.iter().find(|spec| spec.name == *name).map(|spec| spec.range.clone()) else {
+        return Ok(false);
+    };
+    let Ok(numbers) = parts.config.port_range(&range) else { return Ok(false) };
+    let taken = parts.taken(&project.region).await?.ports;
+    let avoid = parts.config.avoided_ports();
+    let Ok(new) = ports::choose(&range, numbers, avoid.as_ref(), &taken, parts.config.publish_address).await else {
+        return Ok(false);
+    };
+    match parts.store.replace_port(&project.id, name, new, parts.clock.now()).await {
+        Err(StoreError::Clash(Clash::Port)) => Ok(true),
+        Err(error) => Err(error),
+        Ok(()) => {
+            tracing::info!(project.id = %project.id, port, new, "a port was taken by somebody else and replaced");
+            parts.announcer.endpoint_changed(&project.id, &format!("port {port} is taken, {name} is now on {new}")).await;
+            Ok(true)
+        }
+    }
+}
+
+async fn replace_subnet(context: &StepContext) -> Result<bool, StoreError> {
+    let (parts, project) = (&context.parts, &context.project);
+    let taken = parts.taken(&project.region).await?.subnets;
+    let pool = subnets::Pool::parse(&parts.config.subnets.pool);
+    let Some(new) = pool.and_then(|pool| pool.choose(&taken, &subnets::host_routes())) else { return Ok(false) };
+    match parts.store.replace_subnet(&project.id, &new, parts.clock.now()).await {
+        Err(StoreError::Clash(Clash::Subnet)) => Ok(true),
+        Err(error) => Err(error),
+        Ok(()) => {
+            tracing::info!(project.id = %project.id, old = project.subnet, new, "a subnet was refused and replaced");
+            Ok(true)
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The proof that ends a delete: a listing by label, and nothing in it.
+
+use async_trait::async_trait;
+
+use super::{StepContext, StepEffect, StepError};
+use crate::backend::ErrorClass;
+
+pub(super) struct Absent;
+
+#[async_trait]
+impl StepEffect for Absent {
+    async fn observe(&self, context: &StepContext) -> Result<bool, StepError> {
+        Ok(context.observed().await?.is_empty())
+    }
+
+    async fn ensure(&self, context: &StepContext) -> Result<String, StepError> {
+        let left = context.observed().await?;
+        if left.is_empty() {
+            return Ok("nothing is left on the engine".to_owned());
+        }
+        let message = format!(
+            "{} containers, {} networks and {} volumes are still there",
+            left.containers.len(),
+            left.networks.len(),
+            left.volumes.len()
+        );
+        Err(StepError::new(ErrorClass::Retry, "not_gone", message))
+    }
+
+    /// Absence is not undone.
+    async fn remove(&self, _: &StepContext) -> Result<(), StepError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! The way from the daemon to the services of one project: resolved by container at every call, bounded, never
+//! following redirects. Probes, host imports and the owner's password all go through here (decision 27).
+
+mod database;
+mod http;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use crate::backend::{Backend, ContainerState, EngineHealth, ObservedContainer};
+use crate::domain::{InstallationId, ProjectRef, Secret, ServiceName, TemplateSet};
+use crate::plugin_host::hooks::{AccessError, ServiceAccess, ServiceRequest, ServiceResponse};
+use crate::secrets::ProjectSecrets;
+
+/// Hears what a post-create hook says of its progress.
+pub type ProgressSink = Arc<dyn Fn(String) + Send + Sync>;
+
+/// Makes ways to projects.
+#[derive(Clone)]
+pub struct Reach {
+    backend: Arc<dyn Backend>,
+    installation: InstallationId,
+    client: reqwest::Client,
+}
+
+impl Reach {
+    /// One HTTP client for all: no redirects, no proxy of the environment, no idle connections kept to addresses
+    /// that another project may get next.
+    ///
+    /// # Errors
+    /// A sentence when the client cannot be built.
+    pub fn new(backend: Arc<dyn Backend>, installation: InstallationId) -> Result<Self, String> {
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(Self { backend, installation, client })
+    }
+
+    /// The way to one project.
+    pub fn project(&self, project: &ProjectRef, set: &TemplateSet, secrets: Arc<ProjectSecrets>) -> ProjectReach {
+        let roles = set.secrets.iter().filter_map(|secret| Some((secret.role.clone()?, secret.name.clone())));
+        ProjectReach {
+            reach: self.clone(),
+            project: project.clone(),
+            services: set.services.iter().map(|service| service.name.clone()).collect(),
+            roles: roles.collect(),
+            secrets,
+            containers: Mutex::default(),
+            progress: None,
+        }
+    }
+}
+
+/// The way to one project's services.
+pub struct ProjectReach {
+    reach: Reach,
+    project: ProjectRef,
+    services: Vec<ServiceName>,
+    roles: BTreeMap<String, String>,
+    secrets: Arc<ProjectSecrets>,
+    /// Service -> container id as last listed; only a hint, proved by an inspect at every call.
+    containers: Mutex<BTreeMap<ServiceName, String>>,
+    progress: Option<ProgressSink>,
+}
+
+impl ProjectReach {
+    /// The same way, telling `sink` what hooks say.
+    #[must_use]
+    pub fn with_progress(mut self, sink: ProgressSink) -> Self {
+        self.progress = Some(sink);
+        self
+    }
+
+    /// The service's container as it is now.
+    async fn container(&self, service: &ServiceName) -> Result<ObservedContainer, AccessError> {
+        if !self.services.contains(service) {
+            return Err(AccessError::Denied(format!("this project has no service `{service}`")));
+        }
+        let failed = |error: crate::backend::BackendError| AccessError::Failed(error.to_string());
+        let hint = self.containers.lock().unwrap_or_else(|poison| poison.into_inner()).get(service).cloned();
+        if let Some(id) = hint
+            && let Some(container) = self.reach.backend.inspect(&id).await.map_err(failed)?
+        {
+            return Ok(container);
+        }
+        let observed = self.reach.backend.list_project(&self.reach.installation, &self.project).await.map_err(failed)?;
+        let mut ids = BTreeMap::new();
+        for container in &observed.containers {
+            if let Some(name) = container.labels.as_ref().and_then(|labels| labels.service.clone()) {
+                ids.insert(name, container.id.clone());
+            }
+        }
+        let id = ids.get(service).cloned();
+        *self.containers.lock().unwrap_or_else(|poison| poison.into_inner()) = ids;
+        let gone = || AccessError::Refused(format!("{service} has no container"));
+        self.reach.backend.inspect(&id.ok_or_else(gone)?).await.map_err(failed)?.ok_or_else(gone)
+    }
+
+    async fn address(&self, service: &ServiceName) -> Result<Ipv4Addr, AccessError> {
+        let container = self.container(service).await?;
+        match (&container.state, container.address) {
+            (ContainerState::Running, Some(address)) => Ok(address),
+            (ContainerState::Exited { code, .. }, _) => Err(AccessError::Refused(format!("{service} has exited with code {code}"))),
+            (ContainerState::Restarting, _) => {
+                Err(AccessError::Refused(format!("{service} restarts after a failure ({} times so far)", container.restart_count)))
+            }
+            _ => Err(AccessError::Refused(format!("{service} does not run"))),
+        }
+    }
+
+    fn password(&self, role: &str) -> Result<&Secret<String>, AccessError> {
+        let secret = self.roles.get(role).and_then(|name| self.secrets.get(name));
+        secret.ok_or_else(|| AccessError::Denied(format!("the template set declares no password for role `{role}`")))
+    }
+
+    /// Sets a role's password over a login as another role. What travels is a SCRAM verifier, so that the password
+    /// itself is in no statement and no log of the database.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub async fn set_password(
+        &self,
+        service: &ServiceName,
+        admin_role: &str,
+        role: &str,
+        password: &Secret<String>,
+        deadline: Duration,
+    ) -> Result<(), AccessError> {
+        let address = self.address(service).await?;
+        database::set_password(address, admin_role, self.password(admin_role)?, role, password, deadline).await
+    }
+}
+
+#[async_trait]
+impl ServiceAccess for ProjectReach {
+    async fn http(&self, request: ServiceRequest) -> Result<ServiceResponse, AccessError> {
+        let address = self.address(&request.service).await?;
+        http::exchange(&self.reach.client, address, request, &self.secrets).await
+    }
+
+    async fn tcp(&self, service: &ServiceName, port: u16, deadline: Duration) -> Result<Duration, AccessError> {
+        let address = SocketAddr::from((self.address(service).await?, port));
+        let begun = Instant::now();
+        match tokio::time::timeout(deadline, tokio::net::TcpStream::connect(address)).await {
+            Ok(Ok(_)) => Ok(begun.elapsed()),
+            Ok(Err(error)) => Err(AccessError::Refused(format!("{service}:{port}: {}", error.kind()))),
+            Err(_) => Err(AccessError::TimedOut(format!("{service}:{port} did not answer within {} ms", deadline.as_millis()))),
+        }
+    }
+
+    async fn engine_health(&self, service: &ServiceName) -> Result<EngineHealth, AccessError> {
+        Ok(self.container(service).await?.health)
+    }
+
+    async fn db_login(&self, service: &ServiceName, port: u16, role: &str, deadline: Duration) -> Result<Duration, AccessError> {
+        let address = self.address(service).await?;
+        database::login(SocketAddr::from((address, port)), role, self.password(role)?, deadline).await
+    }
+
+    async fn sql(&self, service: &ServiceName, role: &str, statement: &str, deadline: Duration) -> Result<u64, AccessError> {
+        let address = self.address(service).await?;
+        database::run(address, role, self.password(role)?, statement, deadline).await
+    }
+
+    async fn progress(&self, text: &str) {
+        if let Some(sink) = &self.progress {
+            sink(self.secrets.redact(text));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Accepting a create, a retry or a delete: one transaction each, so that nothing is half accepted.
+
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::{NewOperation, Result, Store, StoreError};
+use crate::domain::{OperationKind, ProjectRef, ProjectStatus, UnixMillis};
+
+/// Everything a create needs to exist from its first moment on.
+pub struct NewProject {
+    /// The ref.
+    pub id: ProjectRef,
+    /// The name.
+    pub name: String,
+    /// Slug of the organisation.
+    pub organization_id: String,
+    /// The region.
+    pub region: String,
+    /// The template set.
+    pub template_set: String,
+    /// The image set.
+    pub image_set: String,
+    /// Port name and host port.
+    pub ports: Vec<(String, u16)>,
+    /// The /27.
+    pub subnet: String,
+    /// Secret name and sealed value.
+    pub secrets: Vec<(String, Vec<u8>)>,
+    /// Id of the key they are sealed under.
+    pub key_id: String,
+    /// Who asks.
+    pub token_id: String,
+    /// Hash of the Idempotency-Key and of the body, if one was sent.
+    pub idempotency: Option<(String, String)>,
+}
+
+/// What became of a create with an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is new.
+    New,
+    /// The same key and body were accepted before: this project.
+    Before(ProjectRef),
+    /// The same key came with another body.
+    OtherBody,
+}
+
+/// What an engine has reserved or keeps resting.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Host ports.
+    pub ports: Vec<u16>,
+    /// Subnets.
+    pub subnets: Vec<String>,
+}
+
+impl Store {
+    /// Inserts project, ports, subnet, sealed secrets, idempotency key and operation, all or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Clash`] with `Port` or `Subnet` when somebody was faster: choose again.
+    pub async fn accept_create(&self, project: &NewProject, operation: &NewOperation, now: UnixMillis) -> Result<Accepted> {
+        let mut tx = self.begin().await?;
+        if let Some((key, body)) = &project.idempotency
+            && let Some(before) = find_key(&mut tx, &project.token_id, key, body).await?
+        {
+            return Ok(before);
+        }
+        let engine = engine_of(&mut tx, &project.region).await?;
+        sqlx::query(
+            "INSERT INTO projects (id, name, organization_id, region, status, generation, template_set, image_set, \
+             next_event, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9)",
+        )
+        .bind(project.id.as_str())
+        .bind(&project.name)
+        .bind(&project.organization_id)
+        .bind(&project.region)
+        .bind(ProjectStatus::Creating.as_str())
+        .bind(operation.generation)
+        .bind(&project.template_set)
+        .bind(&project.image_set)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+        for (name, port) in &project.ports {
+            sqlx::query("INSERT INTO ports (engine_id, port, name, project_id) VALUES ($1, $2, $3, $4)")
+                .bind(&engine)
+                .bind(i64::from(*port))
+                .bind(name)
+                .bind(project.id.as_str())
+                .execute(&mut *tx)
+                .await?;
+        }
+        sqlx::query("INSERT INTO subnets (engine_id, subnet, project_id) VALUES ($1, $2, $3)")
+            .bind(&engine)
+            .bind(&project.subnet)
+            .bind(project.id.as_str())
+            .execute(&mut *tx)
+            .await?;
+        for (name, sealed) in &project.secrets {
+            sqlx::query("INSERT INTO secrets (project_id, name, key_id, sealed) VALUES ($1, $2, $3, $4)")
+                .bind(project.id.as_str())
+                .bind(name)
+                .bind(&project.key_id)
+                .bind(sealed)
+                .execute(&mut *tx)
+                .await?;
+        }
+        if let Some((key, body)) = &project.idempotency {
+            sqlx::query(
+                "INSERT INTO idempotency_keys (token_id, key_hash, body_hash, project_id, created_at) VALUES ($1, $2, $3, $4, $5)",
+            )
+            .bind(&project.token_id)
+            .bind(key)
+            .bind(body)
+            .bind(project.id.as_str())
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+        }
+        operation.insert(&mut tx, now).await?;
+        tx.commit().await?;
+        Ok(Accepted::New)
+    }
+
+    /// The project an idempotency key already made, before anything is reserved for a second one.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn idempotent_create(&self, token_id: &str, key: &str, body: &str) -> Result<Accepted> {
+        let mut tx = self.begin().await?;
+        Ok(find_key(&mut tx, token_id, key, body).await?.unwrap_or(Accepted::New))
+    }
+
+    /// Moves a project into a transition and inserts the operation that carries it out.
+    ///
+    /// # Errors
+    /// [`StoreError::Transition`] when the project is in none of the `allowed` states;
+    /// [`StoreError::Clash`] with `UnfinishedOperation` when another operation runs.
+    pub async fn accept_operation(&self, operation: &NewOperation, allowed: &[ProjectStatus], now: UnixMillis) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query("SELECT status FROM projects WHERE id = $1")
+            .bind(operation.project.as_str())
+            .fetch_one(&mut *tx)
+            .await?;
+        let status: String = row.get(0);
+        if !allowed.iter().any(|state| state.as_str() == status) {
+            return Err(StoreError::Transition(status));
+        }
+        let next = match operation.kind {
+            OperationKind::Create => ProjectStatus::Creating,
+            OperationKind::Delete => ProjectStatus::Deleting,
+        };
+        sqlx::query("UPDATE projects SET status = $2, generation = $3, updated_at = $4 WHERE id = $1")
+            .bind(operation.project.as_str())
+            .bind(next.as_str())
+            .bind(operation.generation)
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+        operation.insert(&mut tx, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+async fn find_key(tx: &mut Transaction<'_, Sqlite>, token_id: &str, key: &str, body: &str) -> Result<Option<Accepted>> {
+    let row = sqlx::query("SELECT body_hash, project_id FROM idempotency_keys WHERE token_id = $1 AND key_hash = $2")
+        .bind(token_id)
+        .bind(key)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    if row.get::<String, _>(0) == body {
+        let project = super::parse(ProjectRef::parse(row.get(1)))?;
+        Ok(Some(Accepted::Before(project)))
+    } else {
+        Ok(Some(Accepted::OtherBody))
+    }
+}
+
+pub(super) async fn engine_of(tx: &mut Transaction<'_, Sqlite>, region: &str) -> Result<String> {
+    let row = sqlx::query("SELECT engine_id FROM regions WHERE name = $1").bind(region).fetch_one(&mut **tx).await?;
+    Ok(row.get(0))
+}

@@ -1,0 +1,302 @@
+//! Operations and steps: the intent is committed before the effect, the outcome after it. The store
+//! refuses impossible orders, so that a mistake above it shows at once and not after a crash.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::{Result, Store, StoreError, parse, word};
+use crate::domain::{
+    LastError, Operation, OperationId, OperationKind, OperationState, ProjectRef, ProjectStatus, Step, StepState, UnixMillis,
+};
+
+/// An operation to be accepted.
+pub struct NewOperation {
+    /// The id.
+    pub id: OperationId,
+    /// Whose.
+    pub project: ProjectRef,
+    /// What is asked for.
+    pub kind: OperationKind,
+    /// The generation it makes.
+    pub generation: i64,
+    /// Plugin name and digest.
+    pub plugins: Vec<(String, String)>,
+    /// When it must have ended.
+    pub deadline_at: UnixMillis,
+}
+
+/// The image an operation uses for one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImagePin {
+    /// The service.
+    pub service: String,
+    /// As the image set writes it.
+    pub reference: String,
+    /// What the engine made of it.
+    pub digest: String,
+}
+
+impl NewOperation {
+    pub(super) async fn insert(&self, tx: &mut Transaction<'_, Sqlite>, now: UnixMillis) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO operations (id, project_id, kind, state, generation, plugins, created_at, deadline_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(self.id.as_str())
+        .bind(self.project.as_str())
+        .bind(self.kind.as_str())
+        .bind(OperationState::Accepted.as_str())
+        .bind(self.generation)
+        .bind(parse(serde_json::to_string(&self.plugins))?)
+        .bind(now)
+        .bind(self.deadline_at)
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// One operation with its steps.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn operation(&self, id: &OperationId) -> Result<Option<Operation>> {
+        let row = sqlx::query("SELECT * FROM operations WHERE id = $1").bind(id.as_str()).fetch_optional(&self.readers).await?;
+        match row {
+            Some(row) => Ok(Some(self.with_steps(&row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The newest `limit` operations of a project, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn operations_of(&self, project: &ProjectRef, limit: u32) -> Result<Vec<Operation>> {
+        let rows = sqlx::query("SELECT * FROM operations WHERE project_id = $1 ORDER BY created_at DESC, id LIMIT $2")
+            .bind(project.as_str())
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await?;
+        let mut operations = Vec::with_capacity(rows.len());
+        for row in &rows {
+            operations.push(self.with_steps(row).await?);
+        }
+        Ok(operations)
+    }
+
+    /// Every operation that has not ended, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn unfinished_operations(&self) -> Result<Vec<OperationId>> {
+        let rows =
+            sqlx::query("SELECT id FROM operations WHERE ended_at IS NULL ORDER BY created_at").fetch_all(&self.readers).await?;
+        rows.iter().map(|row| parse(OperationId::parse(row.get(0)))).collect()
+    }
+
+    /// Moves an unfinished operation on.
+    ///
+    /// # Errors
+    /// [`StoreError::Transition`] when it has ended.
+    pub async fn set_operation_state(&self, id: &OperationId, state: OperationState) -> Result<()> {
+        let done = sqlx::query("UPDATE operations SET state = $2 WHERE id = $1 AND ended_at IS NULL")
+            .bind(id.as_str())
+            .bind(state.as_str())
+            .execute(&self.writer)
+            .await?;
+        changed_one(done.rows_affected(), || format!("operation {id} has ended"))
+    }
+
+    /// Commits the intent of a step.
+    ///
+    /// # Errors
+    /// [`StoreError::Transition`] when another step of the operation is unfinished: steps never overlap (I5).
+    pub async fn step_started(&self, id: &OperationId, name: &str, now: UnixMillis) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let other = sqlx::query("SELECT name FROM steps WHERE operation_id = $1 AND state = 'started' AND name <> $2")
+            .bind(id.as_str())
+            .bind(name)
+            .fetch_optional(&mut *tx)
+            .await?;
+        if let Some(other) = other {
+            return Err(StoreError::Transition(format!("step {name} may not begin before {} has ended", other.get::<String, _>(0))));
+        }
+        sqlx::query(
+            "INSERT INTO steps (operation_id, position, name, state, started_at) \
+             SELECT $1, COALESCE(MAX(position), 0) + 1, $2, 'started', $3 FROM steps WHERE operation_id = $1 \
+             ON CONFLICT (operation_id, name) DO UPDATE SET state = 'started', ended_at = NULL",
+        )
+        .bind(id.as_str())
+        .bind(name)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Commits the outcome of a step that was started.
+    ///
+    /// # Errors
+    /// [`StoreError::Transition`] when it was not started.
+    pub async fn step_ended(
+        &self,
+        id: &OperationId,
+        name: &str,
+        state: StepState,
+        detail: Option<&str>,
+        now: UnixMillis,
+    ) -> Result<()> {
+        let done = sqlx::query(
+            "UPDATE steps SET state = $3, ended_at = $4, detail = COALESCE($5, detail) \
+             WHERE operation_id = $1 AND name = $2 AND (state = 'started' OR $3 = 'undone')",
+        )
+        .bind(id.as_str())
+        .bind(name)
+        .bind(state.as_str())
+        .bind(now)
+        .bind(detail)
+        .execute(&self.writer)
+        .await?;
+        changed_one(done.rows_affected(), || format!("step {name} was not started"))
+    }
+
+    /// Marks steps as to be done again, all or none.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn rewind(&self, id: &OperationId, names: &[String], now: UnixMillis) -> Result<()> {
+        let mut tx = self.begin().await?;
+        for name in names {
+            sqlx::query("UPDATE steps SET state = 'undone', ended_at = $3 WHERE operation_id = $1 AND name = $2")
+                .bind(id.as_str())
+                .bind(name)
+                .bind(now)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Remembers which images the operation uses, once: what is there stays.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn pin_images(&self, id: &OperationId, pins: &[ImagePin]) -> Result<()> {
+        let mut tx = self.begin().await?;
+        for pin in pins {
+            sqlx::query(
+                "INSERT INTO operation_images (operation_id, service, reference, digest) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            )
+            .bind(id.as_str())
+            .bind(&pin.service)
+            .bind(&pin.reference)
+            .bind(&pin.digest)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The images an operation uses.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn image_pins(&self, id: &OperationId) -> Result<Vec<ImagePin>> {
+        let rows = sqlx::query("SELECT service, reference, digest FROM operation_images WHERE operation_id = $1")
+            .bind(id.as_str())
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(rows.iter().map(|row| ImagePin { service: row.get(0), reference: row.get(1), digest: row.get(2) }).collect())
+    }
+
+    /// Ends an operation and moves its project, in one transaction. A project that becomes active gets its
+    /// activation time once; one that is deleted frees its ports and subnet and forgets its secrets.
+    ///
+    /// # Errors
+    /// [`StoreError::Transition`] when the operation has ended already.
+    pub async fn end_operation(
+        &self,
+        operation: &Operation,
+        state: OperationState,
+        status: ProjectStatus,
+        error: Option<&LastError>,
+        now: UnixMillis,
+    ) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query("UPDATE operations SET state = $2, ended_at = $3, error = $4 WHERE id = $1 AND ended_at IS NULL")
+            .bind(operation.id.as_str())
+            .bind(state.as_str())
+            .bind(now)
+            .bind(error.map(|error| error.message.clone()))
+            .execute(&mut *tx)
+            .await?;
+        changed_one(done.rows_affected(), || format!("operation {} has ended", operation.id))?;
+        let tail = error.map(|error| parse(serde_json::to_string(&error.log_tail))).transpose()?;
+        sqlx::query(
+            "UPDATE projects SET status = $2, updated_at = $3, error_step = $4, error_code = $5, error_message = $6, \
+             error_log_tail = $7, \
+             activated_at = CASE WHEN $2 = 'ACTIVE_HEALTHY' THEN COALESCE(activated_at, $3) ELSE activated_at END, \
+             deleted_at = CASE WHEN $2 = 'DELETED' THEN $3 ELSE deleted_at END WHERE id = $1",
+        )
+        .bind(operation.project.as_str())
+        .bind(status.as_str())
+        .bind(now)
+        .bind(error.map(|error| error.step.clone()))
+        .bind(error.map(|error| error.code.clone()))
+        .bind(error.map(|error| error.message.clone()))
+        .bind(tail)
+        .execute(&mut *tx)
+        .await?;
+        if status == ProjectStatus::Deleted {
+            super::reservations::release(&mut tx, &operation.project, now).await?;
+        }
+        if matches!(status, ProjectStatus::Deleted | ProjectStatus::Failed) {
+            sqlx::query("DELETE FROM observations WHERE project_id = $1").bind(operation.project.as_str()).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn with_steps(&self, row: &SqliteRow) -> Result<Operation> {
+        let id = parse(OperationId::parse(row.get("id")))?;
+        let steps =
+            sqlx::query("SELECT name, state, started_at, ended_at, detail FROM steps WHERE operation_id = $1 ORDER BY position")
+                .bind(id.as_str())
+                .fetch_all(&self.readers)
+                .await?;
+        let steps = steps.iter().map(|step| {
+            let state: String = step.get(1);
+            Ok(Step {
+                name: step.get(0),
+                state: word("steps.state", &state, StepState::from_word(&state))?,
+                started_at: step.get(2),
+                ended_at: step.get(3),
+                detail: step.get(4),
+            })
+        });
+        let kind: String = row.get("kind");
+        let state: String = row.get("state");
+        Ok(Operation {
+            steps: steps.collect::<Result<_>>()?,
+            project: parse(ProjectRef::parse(row.get("project_id")))?,
+            kind: word("operations.kind", &kind, OperationKind::from_word(&kind))?,
+            state: word("operations.state", &state, OperationState::from_word(&state))?,
+            generation: row.get("generation"),
+            plugins: parse(serde_json::from_str(row.get("plugins")))?,
+            created_at: row.get("created_at"),
+            deadline_at: row.get("deadline_at"),
+            ended_at: row.get("ended_at"),
+            error: row.get("error"),
+            id,
+        })
+    }
+}
+
+fn changed_one(rows: u64, why: impl FnOnce() -> String) -> Result<()> {
+    if rows == 1 { Ok(()) } else { Err(StoreError::Transition(why())) }
+}
