@@ -1,5 +1,33 @@
 //! Runs lifecycle hooks as sandboxed WebAssembly components loaded from disk. wasmtime lives here and
 //! nowhere else. What host imports need of the outside (a project's services, templates) is handed in
 //! through the traits of [`hooks`]; the host never sees the store, the engine or a secret value.
+//!
+//! The files in the order a plugin meets them: `build` makes it, `load` reads its `manifest`, holds its
+//! `imports` against its `grants`, compiles it through the `cache` and links it through `adapt`; the
+//! `registry` keeps it; `host` calls it through `call`, inside of its `limits`.
 
+mod adapt;
+mod breaker;
+pub mod build;
+mod cache;
+mod call;
+mod engine;
+mod grants;
 pub mod hooks;
+mod host;
+mod imports;
+mod limits;
+mod load;
+mod manifest;
+mod meter;
+mod output;
+mod registry;
+mod state;
+mod toolchain;
+
+pub use grants::Interface;
+pub use host::{HostConfig, PluginHost};
+pub use limits::{Hook, HookLimits, Limits};
+pub use load::{COMPONENT_FILE, LoadError, MANIFEST_FILE};
+pub use manifest::OnFailure;
+pub use registry::{HookInfo, PluginInfo};

@@ -1,0 +1,229 @@
+//! The host's side of the imports of contract 0.1. Every function counts itself first, then checks the scope
+//! of the call, then bounds what it does.
+
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Engine, Result};
+
+use crate::backend::EngineHealth;
+use crate::plugin_host::grants::Interface;
+use crate::plugin_host::hooks::{self, ServiceRequest};
+use crate::plugin_host::state::{CallState, service_name};
+
+/// One set of bindings for the interfaces of all worlds.
+#[allow(missing_docs)]
+pub mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../plugin-sdk/wit/v0.1",
+        inline: "package supamanager:host; world imports {
+            import supamanager:plugin/log@0.1.0;
+            import supamanager:plugin/templates@0.1.0;
+            import supamanager:plugin/clock@0.1.0;
+            import supamanager:plugin/service-http@0.1.0;
+            import supamanager:plugin/service-tcp@0.1.0;
+            import supamanager:plugin/engine-health@0.1.0;
+            import supamanager:plugin/db-login@0.1.0;
+            import supamanager:plugin/sql@0.1.0;
+            import supamanager:plugin/progress@0.1.0;
+        }",
+        world: "supamanager:host/imports",
+        imports: { default: async | trappable },
+    });
+}
+
+use bindings::supamanager::plugin::types::{AccessError, Error};
+use bindings::supamanager::plugin::{
+    clock, db_login, engine_health, log, progress, service_http, service_tcp, sql, templates, types,
+};
+
+/// Bytes kept of a service's answer.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Characters kept of a progress line: it goes to people.
+const PROGRESS_CHARS_MAX: usize = 500;
+
+/// A linker that knows the granted interfaces and nothing else.
+///
+/// # Errors
+/// wasmtime's, when an interface is added twice.
+pub fn link(engine: &Engine, granted: &BTreeSet<Interface>) -> Result<Linker<CallState>> {
+    type Own = HasSelf<CallState>;
+    let mut linker = Linker::new(engine);
+    types::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    for interface in granted {
+        let linker = &mut linker;
+        match interface {
+            Interface::Log => log::add_to_linker::<_, Own>(linker, |state| state)?,
+            Interface::Templates => templates::add_to_linker::<_, Own>(linker, |state| state)?,
+            Interface::Clock => clock::add_to_linker::<_, Own>(linker, |state| state)?,
+            Interface::ServiceHttp => service_http::add_to_linker::<_, Own>(linker, |state| state)?,
+            Interface::ServiceTcp => service_tcp::add_to_linker::<_, Own>(linker, |state| state)?,
+            Interface::EngineHealth => engine_health::add_to_linker::<_, Own>(linker, |state| state)?,
+            Interface::DbLogin => db_login::add_to_linker::<_, Own>(linker, |state| state)?,
+            Interface::Sql => sql::add_to_linker::<_, Own>(linker, |state| state)?,
+            Interface::Progress => progress::add_to_linker::<_, Own>(linker, |state| state)?,
+        }
+    }
+    Ok(linker)
+}
+
+impl From<hooks::AccessError> for AccessError {
+    fn from(error: hooks::AccessError) -> Self {
+        match error {
+            hooks::AccessError::Refused(text) => Self::Refused(text),
+            hooks::AccessError::TimedOut(text) => Self::TimedOut(text),
+            hooks::AccessError::Denied(text) => Self::Denied(text),
+            hooks::AccessError::Failed(text) => Self::Failed(text),
+        }
+    }
+}
+
+type Asked<T> = std::result::Result<T, AccessError>;
+
+impl types::Host for CallState {}
+
+impl log::Host for CallState {
+    async fn write(&mut self, level: log::Level, message: String) -> Result<()> {
+        self.count_host_call()?;
+        if let Some(message) = self.admit_log(message) {
+            match level {
+                log::Level::Debug => tracing::debug!(guest = true, "{message}"),
+                log::Level::Info => tracing::info!(guest = true, "{message}"),
+                log::Level::Warn => tracing::warn!(guest = true, "{message}"),
+                log::Level::Error => tracing::error!(guest = true, "{message}"),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl templates::Host for CallState {
+    async fn read(&mut self, name: String) -> Result<std::result::Result<String, Error>> {
+        self.count_host_call()?;
+        let missing = || Error::InvalidInput(format!("the template set has no template `{name}`"));
+        Ok(self.templates().get(&name).cloned().ok_or_else(missing))
+    }
+}
+
+impl clock::Host for CallState {
+    async fn now_ms(&mut self) -> Result<u64> {
+        self.count_host_call()?;
+        Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
+    }
+
+    async fn elapsed_ms(&mut self) -> Result<u64> {
+        self.count_host_call()?;
+        Ok(self.elapsed().as_millis() as u64)
+    }
+}
+
+impl service_http::Host for CallState {
+    async fn send(&mut self, request: service_http::Request) -> Result<Asked<service_http::Response>> {
+        self.count_host_call()?;
+        Ok(send(self, request).await.map_err(AccessError::from))
+    }
+}
+
+async fn send(
+    state: &CallState,
+    request: service_http::Request,
+) -> std::result::Result<service_http::Response, hooks::AccessError> {
+    let service = service_name(&request.service)?;
+    state.scope().http(&service, &request.method, &request.path).map_err(hooks::AccessError::Denied)?;
+    let deadline = state.deadline(request.deadline_ms);
+    let request = ServiceRequest {
+        service,
+        port: request.port,
+        method: request.method,
+        path: request.path,
+        headers: request.headers,
+        body: request.body,
+        deadline,
+        body_limit: BODY_BYTES_MAX,
+    };
+    let mut response = state.ask(deadline, |access| async move { access.http(request).await }).await?;
+    response.body.truncate(BODY_BYTES_MAX);
+    Ok(service_http::Response { status: response.status, headers: response.headers, body: response.body })
+}
+
+impl service_tcp::Host for CallState {
+    async fn connect(&mut self, service: String, port: u16, deadline_ms: u32) -> Result<Asked<u32>> {
+        self.count_host_call()?;
+        let answer = async {
+            let service = service_name(&service)?;
+            self.scope().probed(&service).map_err(hooks::AccessError::Denied)?;
+            let deadline = self.deadline(deadline_ms);
+            self.ask(deadline, |access| async move { access.tcp(&service, port, deadline).await }).await
+        };
+        Ok(answer.await.map(|took| took.as_millis() as u32).map_err(AccessError::from))
+    }
+}
+
+impl engine_health::Host for CallState {
+    async fn get(&mut self, service: String) -> Result<Asked<engine_health::Verdict>> {
+        self.count_host_call()?;
+        let answer = async {
+            let service = service_name(&service)?;
+            self.scope().probed(&service).map_err(hooks::AccessError::Denied)?;
+            self.ask(self.deadline(u32::MAX), |access| async move { access.engine_health(&service).await }).await
+        };
+        let verdict = |health| match health {
+            EngineHealth::None => engine_health::Verdict::None,
+            EngineHealth::Starting => engine_health::Verdict::Starting,
+            EngineHealth::Healthy => engine_health::Verdict::Healthy,
+            EngineHealth::Unhealthy => engine_health::Verdict::Unhealthy,
+        };
+        Ok(answer.await.map(verdict).map_err(AccessError::from))
+    }
+}
+
+impl db_login::Host for CallState {
+    async fn login(&mut self, service: String, port: u16, role: String, deadline_ms: u32) -> Result<Asked<u32>> {
+        self.count_host_call()?;
+        let answer = async {
+            let service = service_name(&service)?;
+            self.scope().probed(&service).map_err(hooks::AccessError::Denied)?;
+            let deadline = self.deadline(deadline_ms);
+            self.ask(deadline, |access| async move { access.db_login(&service, port, &role, deadline).await }).await
+        };
+        Ok(answer.await.map(|took| took.as_millis() as u32).map_err(AccessError::from))
+    }
+}
+
+impl sql::Host for CallState {
+    async fn execute(
+        &mut self,
+        service: String,
+        role: String,
+        statement: String,
+        deadline_ms: u32,
+    ) -> Result<Asked<u64>> {
+        self.count_host_call()?;
+        let answer = async {
+            let service = service_name(&service)?;
+            self.scope().sql(&service).map_err(hooks::AccessError::Denied)?;
+            let deadline = self.deadline(deadline_ms);
+            let run = |access: std::sync::Arc<dyn hooks::ServiceAccess>| async move {
+                access.sql(&service, &role, &statement, deadline).await
+            };
+            self.ask(deadline, run).await
+        };
+        Ok(answer.await.map_err(AccessError::from))
+    }
+}
+
+impl progress::Host for CallState {
+    async fn report(&mut self, text: String) -> Result<()> {
+        self.count_host_call()?;
+        let text: String = text.chars().take(PROGRESS_CHARS_MAX).collect();
+        let say = |access: std::sync::Arc<dyn hooks::ServiceAccess>| async move {
+            access.progress(&text).await;
+            Ok(())
+        };
+        // Nobody listening is no reason to stop.
+        let _: std::result::Result<(), _> = self.ask(self.deadline(u32::MAX), say).await;
+        Ok(())
+    }
+}

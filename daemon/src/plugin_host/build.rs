@@ -1,0 +1,288 @@
+//! From a plugin crate to a folder that the host loads: a nested cargo makes a core module, wit-component makes
+//! a component of it, the manifest gets its digest, and the host itself tries the result.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::process::Command;
+use tokio::time::timeout;
+use wit_component::ComponentEncoder;
+
+use super::engine::WasmEngine;
+use super::limits::Limits;
+use super::load::{self, COMPONENT_FILE, LoadError, MANIFEST_FILE};
+pub use super::toolchain::Environment;
+use super::toolchain::{self, TARGET, Toolchain, ToolchainError};
+
+/// With a standard library to compile and a cold cache of crates, on a slow machine.
+const CARGO_DEADLINE: Duration = Duration::from_secs(45 * 60);
+const METADATA_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Small, and nothing to unwind into; given on the command line, so that an author's workspace needs no profile.
+const PROFILE: [&str; 7] = [
+    "profile.plugin.inherits=\"release\"",
+    "profile.plugin.opt-level=\"s\"",
+    "profile.plugin.lto=\"fat\"",
+    "profile.plugin.codegen-units=1",
+    "profile.plugin.panic=\"abort\"",
+    "profile.plugin.strip=true",
+    "profile.plugin.debug=false",
+];
+
+/// Why a plugin was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Nothing to build with.
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    /// The crate is not one of a plugin.
+    #[error("{}: {problem}", path.display())]
+    Crate {
+        /// File or folder.
+        path: PathBuf,
+        /// What is wrong, and the way out.
+        problem: String,
+    },
+    /// cargo has said why.
+    #[error("cargo did not build {}: {problem}", folder.display())]
+    Cargo {
+        /// The crate.
+        folder: PathBuf,
+        /// How it ended.
+        problem: String,
+    },
+    /// The core module does not become a component.
+    #[error("{} does not become a component: {problem}: does the crate have an `export_*!` line of supamanager-plugin?", module.display())]
+    Component {
+        /// The core module.
+        module: PathBuf,
+        /// wit-component's words.
+        problem: String,
+    },
+    /// What was built does not load.
+    #[error("what was built does not load: {0}")]
+    Load(#[from] LoadError),
+    /// Files.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What was built.
+#[derive(Debug)]
+pub struct Built {
+    /// The plugin.
+    pub name: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Bytes of the component.
+    pub size: usize,
+    /// `sha256:` and 64 hex digits.
+    pub digest: String,
+    /// What it imports.
+    pub imports: Vec<&'static str>,
+}
+
+/// Builds plugins into a folder; one toolchain and one target folder serve them all.
+pub struct Builder {
+    toolchain: Toolchain,
+    environment: Environment,
+    out: PathBuf,
+    engine: Arc<WasmEngine>,
+}
+
+impl Builder {
+    /// Chooses the toolchain.
+    ///
+    /// # Errors
+    /// [`BuildError::Toolchain`] with the ways out.
+    pub async fn new(outer: &Environment, out: &Path) -> Result<Self, BuildError> {
+        let toolchain = toolchain::choose(outer).await?;
+        fs::create_dir_all(out).map_err(io(out))?;
+        let out = fs::canonicalize(out).map_err(io(out))?;
+        let engine = WasmEngine::start(&Limits::default()).map_err(LoadError::Engine)?;
+        Ok(Self { toolchain, environment: toolchain::nested_environment(outer), out, engine: Arc::new(engine) })
+    }
+
+    /// One line about the toolchain, for people.
+    pub fn describe(&self) -> String {
+        let rustc = self.toolchain.rustc.display();
+        match &self.toolchain.build_std {
+            None => format!("{rustc}, with its own standard library for {TARGET}"),
+            Some(linker) => format!(
+                "{rustc}, standard library for {TARGET} from its sources, linked by {}",
+                linker.display()
+            ),
+        }
+    }
+
+    /// Builds one crate.
+    ///
+    /// # Errors
+    /// [`BuildError`], each with the way out.
+    pub async fn build(&self, folder: &Path) -> Result<Built, BuildError> {
+        let folder = fs::canonicalize(folder).map_err(io(folder))?;
+        let requested = self.read_request(&folder)?;
+        let package = self.package(&folder).await?;
+        let module = self.compile(&folder, &package).await?;
+        let component = componentise(&module)?;
+        let digest = load::sha256_hex(&component);
+        let manifest = format!(
+            "# Written by `supamanager plugin build`; the rest is {MANIFEST_FILE} of the crate.\n\
+             name = \"{}\"\nversion = \"{}\"\nsha256 = \"{digest}\"\n\n{requested}",
+            package.name, package.version
+        );
+        let built = self.place(&package.name, &manifest, &component)?;
+        let plugin = load::load(&self.engine, None, &Limits::default(), &built).await?;
+        let imports = plugin.imports.iter().map(|interface| interface.as_str()).collect();
+        Ok(Built { name: package.name, folder: built, size: component.len(), digest: plugin.digest, imports })
+    }
+
+    /// The crate's own plugin.toml: everything but what the build fills in.
+    fn read_request(&self, folder: &Path) -> Result<String, BuildError> {
+        let path = folder.join(MANIFEST_FILE);
+        let wrong = |problem| BuildError::Crate { path: path.clone(), problem };
+        let text = fs::read_to_string(&path)
+            .map_err(|error| wrong(format!("{error}: a plugin crate says there which hooks it is for")))?;
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+        match ["name", "version", "sha256"].into_iter().find(|key| table.contains_key(*key)) {
+            Some(key) => Err(wrong(format!("`{key}` is filled in by the build: leave it out"))),
+            None => Ok(text),
+        }
+    }
+
+    async fn package(&self, folder: &Path) -> Result<Package, BuildError> {
+        let mut cargo = self.cargo(folder, "metadata");
+        cargo.args(["--no-deps", "--format-version", "1"]);
+        let output = run(cargo, folder, METADATA_DEADLINE).await?;
+        let wrong = |problem| BuildError::Crate { path: folder.to_owned(), problem };
+        let metadata: Metadata = serde_json::from_slice(&output.stdout)
+            .map_err(|error| wrong(format!("`cargo metadata` cannot be read: {error}")))?;
+        let manifest = folder.join("Cargo.toml");
+        let own = metadata.packages.into_iter().find(|package| package.manifest_path == manifest);
+        own.ok_or_else(|| wrong("cargo knows no package in this folder: name the folder of the crate".to_owned()))
+    }
+
+    async fn compile(&self, folder: &Path, package: &Package) -> Result<PathBuf, BuildError> {
+        let mut cargo = self.cargo(folder, "build");
+        cargo.args(["--lib", "--profile", "plugin", "--target", TARGET, "--message-format=json-render-diagnostics"]);
+        cargo.arg("--target-dir").arg(self.out.join(".build"));
+        for setting in PROFILE {
+            cargo.args(["--config", setting]);
+        }
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(folder));
+        if let Some(linker) = &self.toolchain.build_std {
+            // The library's sources are no secret feature; cargo only calls building them unstable.
+            cargo.args(["-Z", "build-std=std,panic_abort"]).env("RUSTC_BOOTSTRAP", "1");
+            cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+        }
+        let output = run(cargo, folder, CARGO_DEADLINE).await?;
+        let made = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Artifact>(line).ok())
+            .filter(|artifact| artifact.manifest_path == package.manifest_path)
+            .flat_map(|artifact| artifact.filenames)
+            .find(|file| file.extension().is_some_and(|extension| extension == "wasm"));
+        made.ok_or_else(|| BuildError::Crate {
+            path: package.manifest_path.clone(),
+            problem: "it makes no Wasm module: set `crate-type = [\"cdylib\"]` under `[lib]`".to_owned(),
+        })
+    }
+
+    /// The same bytes wherever the crate and the caches lie.
+    fn rustflags(&self, folder: &Path) -> OsString {
+        let mut flags = OsString::new();
+        let home = ["CARGO_HOME", "HOME"].into_iter().find_map(|name| self.environment.get(&OsString::from(name)));
+        let places = [(Some(self.toolchain.sysroot.as_path()), "/rust"), (home.map(Path::new), "/home"), (Some(folder), "/plugin")];
+        for (from, to) in places.into_iter().filter_map(|(from, to)| Some((from?, to))) {
+            if !flags.is_empty() {
+                flags.push("\u{1f}");
+            }
+            flags.push("--remap-path-prefix=");
+            flags.push(from);
+            flags.push("=");
+            flags.push(to);
+        }
+        flags
+    }
+
+    fn cargo(&self, folder: &Path, verb: &str) -> Command {
+        let mut cargo = Command::new(&self.toolchain.cargo);
+        cargo.arg(verb).current_dir(folder).env_clear().envs(&self.environment);
+        cargo.env("RUSTC", &self.toolchain.rustc).env("RUSTUP_AUTO_INSTALL", "0");
+        if folder.ancestors().any(|parent| parent.join("Cargo.lock").is_file()) {
+            cargo.arg("--locked");
+        }
+        cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
+        cargo
+    }
+
+    /// Writes both files beside the old ones and swaps the folders: a host never finds half a plugin.
+    fn place(&self, name: &str, manifest: &str, component: &[u8]) -> Result<PathBuf, BuildError> {
+        let (unfinished, finished) = (self.out.join(format!(".{name}.new")), self.out.join(name));
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished).map_err(io(&unfinished))?;
+        }
+        fs::create_dir(&unfinished).map_err(io(&unfinished))?;
+        for (file, bytes) in [(MANIFEST_FILE, manifest.as_bytes()), (COMPONENT_FILE, component)] {
+            let path = unfinished.join(file);
+            fs::write(&path, bytes).map_err(io(&path))?;
+        }
+        if finished.exists() {
+            fs::remove_dir_all(&finished).map_err(io(&finished))?;
+        }
+        fs::rename(&unfinished, &finished).map_err(io(&finished))?;
+        Ok(finished)
+    }
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    manifest_path: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Artifact {
+    manifest_path: PathBuf,
+    filenames: Vec<PathBuf>,
+}
+
+async fn run(mut cargo: Command, folder: &Path, deadline: Duration) -> Result<Output, BuildError> {
+    let failed = |problem| BuildError::Cargo { folder: folder.to_owned(), problem };
+    // Not `output()`: it would keep what cargo says to itself until the end.
+    let child = cargo.stdout(Stdio::piped()).spawn().map_err(|error| failed(error.to_string()))?;
+    let output = match timeout(deadline, child.wait_with_output()).await {
+        Ok(output) => output.map_err(|error| failed(error.to_string()))?,
+        Err(_) => return Err(failed(format!("it did not end within {} s", deadline.as_secs()))),
+    };
+    if output.status.success() {
+        return Ok(output);
+    }
+    Err(failed(format!("{}, see above", output.status)))
+}
+
+fn componentise(module: &Path) -> Result<Vec<u8>, BuildError> {
+    let bytes = fs::read(module).map_err(io(module))?;
+    let encoded = ComponentEncoder::default().validate(true).module(&bytes).and_then(|encoder| encoder.encode());
+    encoded.map_err(|error| BuildError::Component { module: module.to_owned(), problem: format!("{error:#}") })
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> BuildError {
+    move |source| BuildError::Io { path: path.to_owned(), source }
+}

@@ -1,0 +1,107 @@
+//! The wasm engine with its own ticker and its own threads. It cannot be had without a ticker, so no limit on
+//! time can be on paper only. Plugins run on a small runtime of their own: a guest that loops would make the
+//! daemon's timers late by hundreds of milliseconds (measured: 610 ms), its own threads keep that to itself.
+
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::limits::Limits;
+
+/// The grain of every limit on time. Deadlines are numbers of ticks; no tick is ever made for one plugin.
+pub const TICK: Duration = Duration::from_millis(10);
+
+/// Calls at one time. Each takes a slot of the pool: its memory, its tables and a stack.
+pub const SLOTS: u32 = 24;
+
+/// Modules one component may be made of. Rust makes three; interpreters packed into a component make more.
+const MODULES_PER_COMPONENT: u32 = 8;
+
+/// Address space kept per memory; less than a 32-bit memory could want, since limits are far below that.
+const MEMORY_RESERVATION: usize = 64 << 20;
+
+/// The engine, its ticker, its threads and its slots.
+pub struct WasmEngine {
+    engine: Engine,
+    runtime: Option<Runtime>,
+    slots: Semaphore,
+}
+
+impl WasmEngine {
+    /// Starts an engine whose slots hold what the limits allow.
+    pub fn start(limits: &Limits) -> Result<Self, String> {
+        let memory_bytes = limits.memory_bytes_max();
+        // A pool reserves address space once; where the machine refuses that, every call maps its own.
+        let engine = Engine::new(&config(memory_bytes, true)).or_else(|error| {
+            tracing::warn!(reason = format!("{error:#}"), "no pool for plugin instances, each call maps its own memory");
+            Engine::new(&config(memory_bytes, false))
+        });
+        let engine = engine.map_err(|error| format!("{error:#}"))?;
+        start_ticker(&engine)?;
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("plugin").build();
+        let runtime = Some(runtime.map_err(|error| format!("no threads for plugins: {error}"))?);
+        Ok(Self { engine, runtime, slots: Semaphore::new(SLOTS as usize) })
+    }
+
+    /// wasmtime's.
+    pub fn wasm(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// One permit per call.
+    pub fn slots(&self) -> &Semaphore {
+        &self.slots
+    }
+
+    /// Where guests run.
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        self.runtime.as_ref().expect("taken in drop only").handle()
+    }
+}
+
+impl Drop for WasmEngine {
+    fn drop(&mut self) {
+        // Waiting for the threads is not allowed inside of another runtime, and nothing is lost by not waiting.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn config(memory_bytes: usize, pool: bool) -> Config {
+    let reservation = memory_bytes.max(MEMORY_RESERVATION);
+    let mut config = Config::new();
+    config.wasm_component_model(true).epoch_interruption(true).memory_reservation(reservation as u64);
+    if pool {
+        let mut slots = PoolingAllocationConfig::new();
+        slots
+            .total_component_instances(SLOTS)
+            .total_stacks(SLOTS)
+            .total_core_instances(SLOTS * MODULES_PER_COMPONENT)
+            .total_memories(SLOTS * 2)
+            .total_tables(SLOTS * MODULES_PER_COMPONENT)
+            .max_core_instances_per_component(MODULES_PER_COMPONENT)
+            .max_memories_per_component(2)
+            .max_tables_per_component(MODULES_PER_COMPONENT)
+            .max_memory_size(memory_bytes);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(slots));
+    }
+    config
+}
+
+/// A thread and not a task: a task would be as late as the executor it is meant to protect.
+fn start_ticker(engine: &Engine) -> Result<(), String> {
+    let engine = engine.weak();
+    let tick = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            thread::sleep(TICK);
+        }
+    };
+    let thread = thread::Builder::new().name("plugin-ticks".into()).spawn(tick);
+    thread.map(drop).map_err(|error| format!("no thread for the plugins' clock: {error}"))
+}

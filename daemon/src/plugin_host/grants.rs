@@ -1,0 +1,222 @@
+//! What a plugin may ask of the host. The manifest requests interfaces, the hook decides which of them can be
+//! granted at all, and each call is scoped to what it is about: a probe reaches the service it was asked
+//! about and no other; a post-create plugin makes those requests its manifest lists.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits::Hook;
+use crate::domain::ServiceName;
+
+/// An interface of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interface {
+    /// Lines for the operator.
+    Log,
+    /// The texts of the template set.
+    Templates,
+    /// Time.
+    Clock,
+    /// HTTP to the project's services.
+    ServiceHttp,
+    /// Whether something listens.
+    ServiceTcp,
+    /// The engine's own verdict.
+    EngineHealth,
+    /// Whether a role gets in.
+    DbLogin,
+    /// Statements.
+    Sql,
+    /// How far a hook has come.
+    Progress,
+}
+
+impl Interface {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Log,
+        Self::Templates,
+        Self::Clock,
+        Self::ServiceHttp,
+        Self::ServiceTcp,
+        Self::EngineHealth,
+        Self::DbLogin,
+        Self::Sql,
+        Self::Progress,
+    ];
+
+    /// Its name in the contract and in manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Templates => "templates",
+            Self::Clock => "clock",
+            Self::ServiceHttp => "service-http",
+            Self::ServiceTcp => "service-tcp",
+            Self::EngineHealth => "engine-health",
+            Self::DbLogin => "db-login",
+            Self::Sql => "sql",
+            Self::Progress => "progress",
+        }
+    }
+
+    /// The interface of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|interface| interface.as_str() == name)
+    }
+}
+
+/// What a hook's plugins can be granted: the imports of its world, and nothing beside them.
+pub fn grantable(hook: Hook) -> &'static [Interface] {
+    use Interface::*;
+    match hook {
+        Hook::Render => &[Log, Templates],
+        Hook::Probe => &[Log, Clock, ServiceHttp, ServiceTcp, EngineHealth, DbLogin],
+        Hook::PostCreate => &[Log, Clock, Progress, ServiceHttp, Sql],
+    }
+}
+
+/// What the plugin of these hooks gets of what it requests.
+///
+/// # Errors
+/// A sentence naming the first interface that none of its hooks can be granted.
+pub fn grant(hooks: &[Hook], requested: &BTreeSet<Interface>) -> Result<BTreeSet<Interface>, String> {
+    let possible: BTreeSet<Interface> = hooks.iter().flat_map(|hook| grantable(*hook)).copied().collect();
+    match requested.difference(&possible).next() {
+        None => Ok(requested.clone()),
+        Some(refused) => {
+            let hooks: Vec<&str> = hooks.iter().map(|hook| hook.as_str()).collect();
+            let possible: Vec<&str> = possible.iter().map(|interface| interface.as_str()).collect();
+            Err(format!(
+                "`imports` requests `{}`, which the hook {} is never granted; it can have {}",
+                refused.as_str(),
+                hooks.join(", "),
+                possible.join(", ")
+            ))
+        }
+    }
+}
+
+/// Requests a post-create plugin may make, as its manifest lists them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpRequest {
+    /// The service.
+    pub service: ServiceName,
+    /// The methods, in capitals.
+    pub methods: Vec<String>,
+    /// What a path begins with.
+    pub path_prefix: String,
+}
+
+/// Which services one call may reach.
+#[derive(Debug, Clone)]
+pub enum Scope {
+    /// None.
+    Nothing,
+    /// One service, with GET and HEAD only: a probe looks and does not touch.
+    Probed(ServiceName),
+    /// What the manifest lists; statements go to any service, as roles the way to it allows.
+    Listed(Vec<HttpRequest>),
+}
+
+impl Scope {
+    /// Whether a request may be made.
+    ///
+    /// # Errors
+    /// A sentence saying what is not allowed.
+    pub fn http(&self, service: &ServiceName, method: &str, path: &str) -> Result<(), String> {
+        if !path.starts_with('/') || path.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+            return Err("a path begins with / and holds no spaces and no control characters".to_owned());
+        }
+        match self {
+            Self::Probed(_) if !matches!(method, "GET" | "HEAD") => {
+                Err(format!("a probe may say GET and HEAD, not {method}"))
+            }
+            Self::Listed(list) => {
+                // `/rest/../pg/` would begin with `/rest/` and end elsewhere.
+                let climbs = path.split(['/', '?']).any(|part| part == ".." || part.eq_ignore_ascii_case("%2e%2e"));
+                let listed = |entry: &HttpRequest| {
+                    entry.service == *service
+                        && entry.methods.iter().any(|listed| listed == method)
+                        && path.starts_with(&entry.path_prefix)
+                };
+                if !climbs && list.iter().any(listed) {
+                    Ok(())
+                } else {
+                    Err(format!("`{method} {path}` to `{service}` is not among the `[[http]]` entries of plugin.toml"))
+                }
+            }
+            _ => self.probed(service),
+        }
+    }
+
+    /// Whether a service may be looked at in another way than HTTP: a connection, a login, the engine's word.
+    ///
+    /// # Errors
+    /// A sentence saying what is not allowed.
+    pub fn probed(&self, service: &ServiceName) -> Result<(), String> {
+        match self {
+            Self::Probed(probed) if probed == service => Ok(()),
+            Self::Probed(probed) => Err(format!("a probe of `{probed}` does not reach `{service}`")),
+            Self::Nothing | Self::Listed(_) => Err(format!("this hook does not reach `{service}` that way")),
+        }
+    }
+
+    /// Whether statements may be run at all.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn sql(&self, service: &ServiceName) -> Result<(), String> {
+        match self {
+            Self::Listed(_) => Ok(()),
+            Self::Nothing | Self::Probed(_) => Err(format!("this hook runs no statements in `{service}`")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str) -> ServiceName {
+        ServiceName::parse(name).unwrap()
+    }
+
+    #[test]
+    fn a_renderer_is_never_granted_the_way_to_a_service() {
+        let requested = BTreeSet::from([Interface::Log, Interface::ServiceHttp]);
+        let refusal = grant(&[Hook::Render], &requested).unwrap_err();
+        assert!(refusal.contains("`service-http`") && refusal.contains("render"), "{refusal}");
+    }
+
+    #[test]
+    fn a_probe_reaches_its_own_service_and_only_looks() {
+        let scope = Scope::Probed(service("auth"));
+        assert!(scope.http(&service("auth"), "GET", "/health").is_ok());
+        for (name, method, path) in
+            [("db", "GET", "/"), ("auth", "POST", "/"), ("auth", "GET", "health"), ("auth", "GET", "/a\r\nb: c")]
+        {
+            assert!(scope.http(&service(name), method, path).is_err(), "{name} {method} {path:?}");
+        }
+        assert!(scope.probed(&service("db")).is_err() && scope.sql(&service("auth")).is_err());
+    }
+
+    #[test]
+    fn a_post_create_plugin_makes_listed_requests_only() {
+        let entry = HttpRequest { service: service("kong"), methods: vec!["POST".into()], path_prefix: "/rest/".into() };
+        let scope = Scope::Listed(vec![entry]);
+        assert!(scope.http(&service("kong"), "POST", "/rest/v1/").is_ok());
+        for (name, method, path) in [
+            ("meta", "POST", "/rest/"),
+            ("kong", "GET", "/rest/"),
+            ("kong", "POST", "/pg/"),
+            ("kong", "POST", "/rest/../pg/"),
+            ("kong", "POST", "/rest/%2E%2e/pg/"),
+        ] {
+            assert!(scope.http(&service(name), method, path).is_err(), "{name} {method} {path}");
+        }
+    }
+}

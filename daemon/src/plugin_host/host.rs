@@ -1,0 +1,254 @@
+//! What the rest of the daemon calls: one method per hook. Chains are decided here: renderers fold, the first
+//! probe that knows a service answers, post-create plugins run in sequence.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::adapt::Outcome;
+use super::breaker::Breaker;
+use super::cache::Cache;
+use super::call;
+use super::engine::WasmEngine;
+use super::grants::Scope;
+use super::hooks::{
+    HookError, Pins, PostCreateInput, PostCreateOutcome, ProbeInput, ProbeReport, RenderInput, RenderedFile,
+    ServiceAccess,
+};
+use super::limits::{Hook, LimitReached, Limits};
+use super::load::{self, Bound, LoadError, Plugin};
+use super::manifest::OnFailure;
+use super::output;
+use super::registry::{self, PluginInfo, Registry};
+use super::state::Surroundings;
+use crate::domain::ServiceState;
+
+/// Where plugins come from and what they may use.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// One folder per plugin inside.
+    pub folder: PathBuf,
+    /// For compiled plugins; without one every start compiles.
+    pub cache: Option<PathBuf>,
+    /// What a call may use; a manifest may lower it.
+    pub limits: Limits,
+}
+
+impl HostConfig {
+    /// The daemon's: compiled plugins are kept in its data folder, limits are the defaults.
+    pub fn new(folder: &Path, data_dir: &Path) -> Self {
+        Self { folder: folder.to_owned(), cache: Some(data_dir.join("cache")), limits: Limits::default() }
+    }
+}
+
+/// All plugins of a daemon.
+pub struct PluginHost {
+    engine: Arc<WasmEngine>,
+    registry: Arc<Registry>,
+    /// In the order of the probe plugins.
+    probes: Vec<(Arc<Plugin>, Bound, Breaker)>,
+}
+
+impl PluginHost {
+    /// Loads every plugin of the folder. An empty folder is a host without plugins.
+    ///
+    /// # Errors
+    /// The first plugin that is broken, with the file and the way out.
+    pub async fn load(config: HostConfig) -> Result<Self, LoadError> {
+        let engine = Arc::new(WasmEngine::start(&config.limits).map_err(LoadError::Engine)?);
+        let cache = config.cache.as_deref().and_then(Cache::open);
+        let registry = Registry::load(&engine, cache.as_ref(), &config.limits, &config.folder).await?;
+        let probes = registry.bound_to(Hook::Probe).into_iter().map(|(plugin, bound)| (plugin, bound, Breaker::default()));
+        let probes = probes.collect();
+        for plugin in registry.list() {
+            tracing::info!(plugin.id = plugin.name, plugin.digest = plugin.digest, "plugin `{}` {} is loaded", plugin.name, plugin.version);
+        }
+        Ok(Self { engine, registry: Arc::new(registry), probes })
+    }
+
+    /// Loads one plugin's folder by itself and says what is known of it.
+    ///
+    /// # Errors
+    /// What is wrong with it, with the way out.
+    pub async fn inspect(folder: &Path, limits: Limits) -> Result<PluginInfo, LoadError> {
+        let engine = Arc::new(WasmEngine::start(&limits).map_err(LoadError::Engine)?);
+        Ok(registry::info(&load::load(&engine, None, &limits, folder).await?))
+    }
+
+    /// What is loaded, by name.
+    pub fn list(&self) -> Vec<PluginInfo> {
+        self.registry.list()
+    }
+
+    /// Whether any plugin renders: without one no project can be made.
+    pub fn has_render(&self) -> bool {
+        !self.registry.bound_to(Hook::Render).is_empty()
+    }
+
+    /// What an operation that begins now uses to its end.
+    pub fn pins(&self) -> Pins {
+        self.registry.pins()
+    }
+
+    /// Makes the files of a stack.
+    ///
+    /// # Errors
+    /// [`HookError::NoPlugin`] when no renderer is pinned, otherwise what went wrong in one.
+    pub async fn render(&self, pins: &Pins, input: RenderInput) -> Result<Vec<RenderedFile>, HookError> {
+        let renderers = self.registry.pinned(Hook::Render, pins)?;
+        let Some((last, _)) = renderers.last() else {
+            return Err(HookError::NoPlugin { hook: Hook::Render.as_str() });
+        };
+        let context = input.context.to_string();
+        let mut files = Vec::new();
+        for (plugin, bound) in &renderers {
+            let span = span(plugin, Hook::Render, input.project.as_str(), input.operation.as_str());
+            let surroundings = Surroundings { templates: input.templates.clone(), access: None, scope: Scope::Nothing };
+            let (context, wanted, so_far) = (context.clone(), input.files.clone(), files.clone());
+            let made = call::call(&self.engine, &bound.callee, surroundings, span, move |contract, store| {
+                contract.render(store, context, wanted, so_far)
+            });
+            files = output::fold(&plugin.manifest.name, &bound.callee.limits, files, made.await?)?;
+        }
+        output::check_complete(&last.manifest.name, &input.files, &files)?;
+        Ok(files)
+    }
+
+    /// Says how one service is doing: the word of the first probe plugin that knows its kind of probe.
+    ///
+    /// # Errors
+    /// [`HookError::NoPlugin`] when nobody knows it, otherwise what went wrong in the plugin. None of that says
+    /// anything about the service.
+    pub async fn probe(&self, input: ProbeInput, access: Arc<dyn ServiceAccess>) -> Result<ProbeReport, HookError> {
+        for (plugin, bound, breaker) in &self.probes {
+            if let Some(left) = breaker.closed_for(Instant::now()) {
+                let reason = format!(
+                    "probe plugin `{}` keeps failing and is asked again in {} s",
+                    plugin.manifest.name,
+                    left.as_secs() + 1
+                );
+                return Ok(ProbeReport { state: ServiceState::Unknown, reason, endpoint: String::new() });
+            }
+            let answer = self.probe_with(plugin, bound, &input, access.clone()).await;
+            let failed = matches!(
+                answer,
+                Err(HookError::Trap { .. } | HookError::Limit { .. } | HookError::Failed { .. })
+            );
+            if breaker.note(failed, Instant::now()) {
+                tracing::warn!(plugin.id = plugin.manifest.name, "probe plugin failed five times in a row and is left alone for a while");
+            }
+            if let Some(report) = answer? {
+                return Ok(report);
+            }
+        }
+        Err(HookError::NoPlugin { hook: Hook::Probe.as_str() })
+    }
+
+    async fn probe_with(
+        &self,
+        plugin: &Plugin,
+        bound: &Bound,
+        input: &ProbeInput,
+        access: Arc<dyn ServiceAccess>,
+    ) -> Result<Option<ProbeReport>, HookError> {
+        let span = span(plugin, Hook::Probe, input.project.as_str(), "");
+        let scope = Scope::Probed(input.service.clone());
+        let surroundings = Surroundings { templates: Default::default(), access: Some(access), scope };
+        let (project, service, spec) = (input.project.to_string(), input.service.to_string(), input.spec.clone());
+        let verdict = call::call(&self.engine, &bound.callee, surroundings, span, move |contract, store| {
+            contract.check(store, project, service, spec)
+        });
+        let Some(verdict) = verdict.await? else { return Ok(None) };
+        let bytes = verdict.reason.len() + verdict.endpoint.len();
+        if bytes > bound.callee.limits.result_bytes {
+            return Err(LimitReached::result(bytes, &bound.callee.limits).of(&plugin.manifest.name, Hook::Probe));
+        }
+        Ok(Some(ProbeReport { state: verdict.state, reason: verdict.reason, endpoint: verdict.endpoint }))
+    }
+
+    /// Runs every pinned post-create plugin in its order; a resumed operation runs all of them again.
+    ///
+    /// # Errors
+    /// What went wrong in the first one whose failure is not to be ignored.
+    pub async fn post_create(
+        &self,
+        pins: &Pins,
+        input: PostCreateInput,
+        access: Arc<dyn ServiceAccess>,
+    ) -> Result<Vec<PostCreateOutcome>, HookError> {
+        let mut outcomes = Vec::new();
+        for (plugin, bound) in self.registry.pinned(Hook::PostCreate, pins)? {
+            let context = input.context.to_string();
+            let (span, surroundings) = self.post_create_call(&plugin, &input, access.clone());
+            let outcome = call::call(&self.engine, &bound.callee, surroundings, span, move |contract, store| {
+                contract.run(store, context)
+            });
+            let outcome = outcome.await.and_then(|outcome| {
+                let (bytes, limits) = (outcome.summary.len(), &bound.callee.limits);
+                let too_large = || LimitReached::result(bytes, limits).of(&plugin.manifest.name, Hook::PostCreate);
+                if bytes > limits.result_bytes { Err(too_large()) } else { Ok(outcome) }
+            });
+            let name = plugin.manifest.name.clone();
+            outcomes.push(match outcome {
+                Ok(outcome) => PostCreateOutcome { plugin: name, changed: outcome.changed, summary: outcome.summary },
+                Err(error) if bound.binding.on_failure == OnFailure::Ignore => {
+                    tracing::warn!(plugin.id = name, project.id = %input.project, %error, "a post-create plugin failed, which its manifest ignores");
+                    PostCreateOutcome { plugin: name, changed: false, summary: format!("failed and ignored: {error}") }
+                }
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(outcomes)
+    }
+
+    /// Takes back what [`PluginHost::post_create`] did, last first. For unwinding and for delete: a plugin
+    /// that is gone has nothing to say about it, so only pinned plugins that are still loaded are asked.
+    ///
+    /// # Errors
+    /// What went wrong in the first one that fails.
+    pub async fn undo_post_create(
+        &self,
+        pins: &Pins,
+        input: PostCreateInput,
+        outcomes: &[PostCreateOutcome],
+        access: Arc<dyn ServiceAccess>,
+    ) -> Result<(), HookError> {
+        let loaded: Pins = self.registry.pins().into_iter().filter(|pin| pins.contains(pin)).collect();
+        for (plugin, bound) in self.registry.pinned(Hook::PostCreate, &loaded)?.into_iter().rev() {
+            let Some(outcome) = outcomes.iter().find(|outcome| outcome.plugin == plugin.manifest.name) else {
+                continue;
+            };
+            let context = input.context.to_string();
+            let outcome = Outcome { changed: outcome.changed, summary: outcome.summary.clone() };
+            let (span, surroundings) = self.post_create_call(&plugin, &input, access.clone());
+            let undone = call::call(&self.engine, &bound.callee, surroundings, span, move |contract, store| {
+                contract.undo(store, context, outcome)
+            });
+            undone.await?;
+        }
+        Ok(())
+    }
+
+    fn post_create_call(
+        &self,
+        plugin: &Plugin,
+        input: &PostCreateInput,
+        access: Arc<dyn ServiceAccess>,
+    ) -> (tracing::Span, Surroundings) {
+        let span = span(plugin, Hook::PostCreate, input.project.as_str(), input.operation.as_str());
+        let scope = Scope::Listed(plugin.manifest.http.clone());
+        (span, Surroundings { templates: Default::default(), access: Some(access), scope })
+    }
+}
+
+/// A guest's log lines become events inside of it.
+fn span(plugin: &Plugin, hook: Hook, project: &str, operation: &str) -> tracing::Span {
+    tracing::info_span!(
+        "plugin.call",
+        plugin.id = plugin.manifest.name,
+        plugin.digest = plugin.digest,
+        hook = hook.as_str(),
+        project.id = project,
+        op.id = operation
+    )
+}

@@ -1,0 +1,182 @@
+//! What the host knows of one call while it runs: whom it is for, what it may still use, and the way out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::grants::Scope;
+use super::hooks::{AccessError, ServiceAccess};
+use super::limits::{HookLimits, LimitReached};
+use super::meter::{CpuMeter, MemoryMeter};
+use crate::domain::ServiceName;
+
+/// What a call is about and what its imports lead to.
+pub struct Surroundings {
+    /// Texts of the template set, for a renderer.
+    pub templates: BTreeMap<String, String>,
+    /// The way to the project's services.
+    pub access: Option<Arc<dyn ServiceAccess>>,
+    /// Which of them.
+    pub scope: Scope,
+}
+
+impl Surroundings {
+    /// For a call that needs nothing of the outside.
+    pub fn none() -> Self {
+        Self { templates: BTreeMap::new(), access: None, scope: Scope::Nothing }
+    }
+}
+
+/// The data of a store.
+pub struct CallState {
+    plugin: Arc<str>,
+    surroundings: Surroundings,
+    /// The daemon's own runtime: what an import asks of the outside runs there, not among the guests.
+    outside: Handle,
+    limits: HookLimits,
+    started: Instant,
+    pub(super) memory: MemoryMeter,
+    pub(super) cpu: Arc<CpuMeter>,
+    host_calls: u32,
+    log_bytes: usize,
+    log_full: bool,
+}
+
+impl CallState {
+    /// At the beginning of a call.
+    pub fn new(plugin: Arc<str>, limits: HookLimits, surroundings: Surroundings, outside: Handle) -> Self {
+        Self {
+            plugin,
+            surroundings,
+            outside,
+            limits,
+            started: Instant::now(),
+            memory: MemoryMeter::new(limits),
+            cpu: Arc::default(),
+            host_calls: 0,
+            log_bytes: 0,
+            log_full: false,
+        }
+    }
+
+    /// Time since the call began.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The limits of the call.
+    pub fn limits(&self) -> &HookLimits {
+        &self.limits
+    }
+
+    /// Host calls so far.
+    pub fn host_calls(&self) -> u32 {
+        self.host_calls
+    }
+
+    /// The texts of the template set.
+    pub fn templates(&self) -> &BTreeMap<String, String> {
+        &self.surroundings.templates
+    }
+
+    /// Which services may be reached.
+    pub fn scope(&self) -> &Scope {
+        &self.surroundings.scope
+    }
+
+    /// Whether the guest may go on; asked at every tick while it runs.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub fn check_time(&self) -> Result<(), LimitReached> {
+        let (elapsed, cpu) = (self.elapsed(), self.cpu.used());
+        if cpu > self.limits.cpu {
+            Err(LimitReached::cpu(cpu, &self.limits))
+        } else if elapsed > self.limits.wall {
+            Err(LimitReached::wall(elapsed, &self.limits))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Counts one call into the host.
+    ///
+    /// # Errors
+    /// When it is one too many.
+    pub fn count_host_call(&mut self) -> Result<(), LimitReached> {
+        self.host_calls += 1;
+        if self.host_calls > self.limits.host_calls {
+            return Err(LimitReached::host_calls(self.host_calls, &self.limits));
+        }
+        Ok(())
+    }
+
+    /// What a guest asked as a deadline, cut to what is left of the call.
+    pub fn deadline(&self, asked_ms: u32) -> Duration {
+        let left = self.limits.wall.saturating_sub(self.elapsed());
+        Duration::from_millis(u64::from(asked_ms)).min(left).max(Duration::from_millis(1))
+    }
+
+    /// Takes a log line in, as far as there is room for it; `None` when there is none.
+    pub fn admit_log(&mut self, message: String) -> Option<String> {
+        if self.log_full {
+            return None;
+        }
+        self.log_bytes += message.len();
+        if self.log_bytes <= self.limits.log_bytes {
+            return Some(message);
+        }
+        self.log_full = true;
+        tracing::warn!(
+            plugin.id = &*self.plugin,
+            allowed_bytes = self.limits.log_bytes,
+            "plugin wrote more than its `log_kib`, the rest of this call's lines is dropped"
+        );
+        None
+    }
+
+    /// Asks the outside, on the daemon's runtime and within a deadline. Ended when the call ends.
+    ///
+    /// # Errors
+    /// What the way out says, or that it did not answer in time.
+    pub async fn ask<T, F>(
+        &self,
+        deadline: Duration,
+        ask: impl FnOnce(Arc<dyn ServiceAccess>) -> F,
+    ) -> Result<T, AccessError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, AccessError>> + Send + 'static,
+    {
+        let Some(access) = self.surroundings.access.clone() else {
+            return Err(AccessError::Denied("this call has no way to a service".to_owned()));
+        };
+        let answer = ask(access);
+        let bounded = async move {
+            let late = || AccessError::TimedOut(format!("no answer within {} ms", deadline.as_millis()));
+            tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Err(late()))
+        };
+        let mut task = EndWithCall(self.outside.spawn(bounded));
+        (&mut task.0).await.unwrap_or_else(|_| Err(AccessError::Failed("the daemon is stopping".to_owned())))
+    }
+}
+
+/// A task on the daemon's runtime that ends when the call that wanted it ends.
+struct EndWithCall<T>(JoinHandle<T>);
+
+impl<T> Drop for EndWithCall<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A service's name as a guest wrote it.
+///
+/// # Errors
+/// Denied, when it is no name.
+pub fn service_name(text: &str) -> Result<ServiceName, AccessError> {
+    ServiceName::parse(text).map_err(AccessError::Denied)
+}

@@ -1,0 +1,64 @@
+//! What a plugin is written against. A plugin is one type that implements one trait of this crate and is
+//! named in one `export_*!` line; `supamanager plugin build` makes a component of it. The bindings below come
+//! from `wit/v0.1`, which is frozen: a plugin built against it keeps loading while the host speaks 0.1.
+//!
+//! Everything also compiles for the machine the author sits at, so that a plugin's own logic has ordinary
+//! unit tests; only the imports (the modules [`log`], [`templates`], ...) work nowhere but in a host.
+
+mod bindings;
+mod export;
+
+pub use bindings::imports::supamanager::plugin::{
+    clock, db_login, engine_health, log, progress, service_http, service_tcp, sql, templates,
+};
+pub use bindings::imports::supamanager::plugin::types::{AccessError, Description, Error};
+#[doc(hidden)]
+pub use bindings::{post_create, probe, render};
+pub use bindings::post_create::Outcome;
+pub use bindings::probe::{Report, State};
+pub use bindings::render::{File, Wanted};
+#[doc(hidden)]
+pub use export::{Described, Exported};
+
+/// A plugin of the hook `render`: makes the files of a stack.
+pub trait Renderer {
+    /// `context` is a JSON object whose secrets are references; `so_far` is what renderers before this one
+    /// made. A file of the same path replaces it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a context or template that is wrong, naming the place.
+    fn render(context: &str, wanted: Vec<Wanted>, so_far: Vec<File>) -> Result<Vec<File>, Error>;
+}
+
+/// A plugin of the hook `probe`: says how one service is doing.
+pub trait Prober {
+    /// `spec` is the `probe` table of the template set as JSON. `None` passes it to the next plugin.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a spec that is wrong, naming the field. A service that is down is no error.
+    fn check(project: &str, service: &str, spec: &str) -> Result<Option<Report>, Error>;
+}
+
+/// A plugin of the hook `post-create`: runs once all services are healthy, and again on a resume.
+pub trait PostCreator {
+    /// `context` is the renderer's JSON object and the set's `sql` statements.
+    ///
+    /// # Errors
+    /// [`Error::RetryAfter`] when a later call may succeed.
+    fn run(context: &str) -> Result<Outcome, Error>;
+
+    /// Takes back what [`PostCreator::run`] did, as far as it lies outside the project's own volumes.
+    ///
+    /// # Errors
+    /// As `run`.
+    fn undo(context: &str, outcome: Outcome) -> Result<(), Error>;
+}
+
+impl AccessError {
+    /// Its words, whatever the case.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Refused(text) | Self::TimedOut(text) | Self::Denied(text) | Self::Failed(text) => text,
+        }
+    }
+}
