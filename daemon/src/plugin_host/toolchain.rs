@@ -107,9 +107,11 @@ fn candidates(environment: &Environment) -> Vec<PathBuf> {
     }
     found.push("/usr/bin/rustc".into());
     let mut seen = Vec::new();
-    found.retain(|rustc| rustc.is_file() && !seen.contains(rustc) && {
-        seen.push(rustc.clone());
-        true
+    found.retain(|rustc| {
+        rustc.is_file() && !seen.contains(rustc) && {
+            seen.push(rustc.clone());
+            true
+        }
     });
     found
 }
@@ -147,12 +149,13 @@ async fn ask(rustc: &Path, question: &[&str]) -> Option<String> {
 /// The variables of a nested build: those of the outer one that say what or how *it* builds are left out, the
 /// ones that say where cargo finds crates stay.
 pub fn nested_environment(outer: &Environment) -> Environment {
-    const KEPT: [&str; 6] =
-        ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_", "CARGO_REGISTRY_", "CARGO_SOURCE_"];
+    const KEPT: [&str; 6] = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_", "CARGO_REGISTRY_", "CARGO_SOURCE_"];
     let goes = |name: &str| {
         let kept = KEPT.iter().any(|kept| name.starts_with(kept));
         let cargos = name.starts_with("CARGO") && !kept;
-        cargos || name.starts_with("RUSTC") || matches!(name, "RUSTFLAGS" | "RUSTUP_TOOLCHAIN" | "TARGET" | "MAKEFLAGS" | "MFLAGS")
+        cargos
+            || name.starts_with("RUSTC")
+            || matches!(name, "RUSTFLAGS" | "RUSTUP_TOOLCHAIN" | "TARGET" | "MAKEFLAGS" | "MFLAGS")
     };
     let stays = |(name, _): &(&OsString, &OsString)| name.to_str().is_none_or(|name| !goes(name));
     outer.iter().filter(stays).map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -181,8 +184,7 @@ mod tests {
             ("TARGET", "x"),
             ("MAKEFLAGS", "-j"),
         ]);
-        let names: Vec<String> =
-            nested_environment(&outer).keys().map(|name| name.to_string_lossy().into_owned()).collect();
+        let names: Vec<String> = nested_environment(&outer).keys().map(|name| name.to_string_lossy().into_owned()).collect();
         assert_eq!(names, ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_SOURCE_X_REGISTRY", "PATH"]);
     }
 
