@@ -195,8 +195,11 @@ impl Builder {
         })
     }
 
-    /// The same bytes wherever the crate and the caches lie.
+    /// The same bytes wherever the crate and the caches lie. What is renamed is the workspace and not the crate: with a
+    /// flag of its own for each crate, cargo would compile the standard library once per plugin (measured: 280 s
+    /// instead of 100 s for the three shipped ones).
     fn rustflags(&self, folder: &Path) -> OsString {
+        let folder = folder.ancestors().find(|parent| parent.join("Cargo.lock").is_file()).unwrap_or(folder);
         let mut flags = OsString::new();
         let home = ["CARGO_HOME", "HOME"].into_iter().find_map(|name| self.environment.get(&OsString::from(name)));
         let places =
