@@ -8,15 +8,15 @@
 mod bindings;
 mod export;
 
+pub use bindings::imports::supamanager::plugin::types::{AccessError, Description, Error};
 pub use bindings::imports::supamanager::plugin::{
     clock, db_login, engine_health, log, progress, service_http, service_tcp, sql, templates,
 };
-pub use bindings::imports::supamanager::plugin::types::{AccessError, Description, Error};
-#[doc(hidden)]
-pub use bindings::{post_create, probe, render};
 pub use bindings::post_create::Outcome;
 pub use bindings::probe::{Report, State};
 pub use bindings::render::{File, Wanted};
+#[doc(hidden)]
+pub use bindings::{post_create, probe, render};
 #[doc(hidden)]
 pub use export::{Described, Exported};
 

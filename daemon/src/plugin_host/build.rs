@@ -118,10 +118,7 @@ impl Builder {
         let rustc = self.toolchain.rustc.display();
         match &self.toolchain.build_std {
             None => format!("{rustc}, with its own standard library for {TARGET}"),
-            Some(linker) => format!(
-                "{rustc}, standard library for {TARGET} from its sources, linked by {}",
-                linker.display()
-            ),
+            Some(linker) => format!("{rustc}, standard library for {TARGET} from its sources, linked by {}", linker.display()),
         }
     }
 
@@ -165,8 +162,8 @@ impl Builder {
         cargo.args(["--no-deps", "--format-version", "1"]);
         let output = run(cargo, folder, METADATA_DEADLINE).await?;
         let wrong = |problem| BuildError::Crate { path: folder.to_owned(), problem };
-        let metadata: Metadata = serde_json::from_slice(&output.stdout)
-            .map_err(|error| wrong(format!("`cargo metadata` cannot be read: {error}")))?;
+        let metadata: Metadata =
+            serde_json::from_slice(&output.stdout).map_err(|error| wrong(format!("`cargo metadata` cannot be read: {error}")))?;
         let manifest = folder.join("Cargo.toml");
         let own = metadata.packages.into_iter().find(|package| package.manifest_path == manifest);
         own.ok_or_else(|| wrong("cargo knows no package in this folder: name the folder of the crate".to_owned()))
@@ -202,7 +199,8 @@ impl Builder {
     fn rustflags(&self, folder: &Path) -> OsString {
         let mut flags = OsString::new();
         let home = ["CARGO_HOME", "HOME"].into_iter().find_map(|name| self.environment.get(&OsString::from(name)));
-        let places = [(Some(self.toolchain.sysroot.as_path()), "/rust"), (home.map(Path::new), "/home"), (Some(folder), "/plugin")];
+        let places =
+            [(Some(self.toolchain.sysroot.as_path()), "/rust"), (home.map(Path::new), "/home"), (Some(folder), "/plugin")];
         for (from, to) in places.into_iter().filter_map(|(from, to)| Some((from?, to))) {
             if !flags.is_empty() {
                 flags.push("\u{1f}");

@@ -79,9 +79,7 @@ where
     let guest = Metered::new(guest.instrument(span.clone()), cpu.clone());
     let mut task = EndWithCaller(engine.runtime().spawn(guest));
     let (answer, used) = match timeout(limits.wall, &mut task.0).await {
-        Ok(Ok((answer, memory_bytes, host_calls))) => {
-            (answer, Used { cpu: cpu.total(), memory_bytes, host_calls })
-        }
+        Ok(Ok((answer, memory_bytes, host_calls))) => (answer, Used { cpu: cpu.total(), memory_bytes, host_calls }),
         Ok(Err(_)) => {
             let message = "the host's side of the call ended early".to_owned();
             return Err(HookError::Trap { plugin: callee.name.to_string(), message });

@@ -132,9 +132,7 @@ impl Scope {
             return Err("a path begins with / and holds no spaces and no control characters".to_owned());
         }
         match self {
-            Self::Probed(_) if !matches!(method, "GET" | "HEAD") => {
-                Err(format!("a probe may say GET and HEAD, not {method}"))
-            }
+            Self::Probed(_) if !matches!(method, "GET" | "HEAD") => Err(format!("a probe may say GET and HEAD, not {method}")),
             Self::Listed(list) => {
                 // `/rest/../pg/` would begin with `/rest/` and end elsewhere.
                 let climbs = path.split(['/', '?']).any(|part| part == ".." || part.eq_ignore_ascii_case("%2e%2e"));

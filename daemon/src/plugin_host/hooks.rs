@@ -244,22 +244,10 @@ pub trait ServiceAccess: Send + Sync {
     async fn engine_health(&self, service: &ServiceName) -> Result<EngineHealth, AccessError>;
 
     /// Logs in as a role whose password the host holds, runs `select 1`; the time it took.
-    async fn db_login(
-        &self,
-        service: &ServiceName,
-        port: u16,
-        role: &str,
-        deadline: Duration,
-    ) -> Result<Duration, AccessError>;
+    async fn db_login(&self, service: &ServiceName, port: u16, role: &str, deadline: Duration) -> Result<Duration, AccessError>;
 
     /// Runs one statement as a role that is not a superuser, with a statement time-out. Rows affected.
-    async fn sql(
-        &self,
-        service: &ServiceName,
-        role: &str,
-        statement: &str,
-        deadline: Duration,
-    ) -> Result<u64, AccessError>;
+    async fn sql(&self, service: &ServiceName, role: &str, statement: &str, deadline: Duration) -> Result<u64, AccessError>;
 
     /// Says how far a post-create hook has come.
     async fn progress(&self, text: &str);

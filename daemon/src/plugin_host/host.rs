@@ -12,8 +12,7 @@ use super::call;
 use super::engine::WasmEngine;
 use super::grants::Scope;
 use super::hooks::{
-    HookError, Pins, PostCreateInput, PostCreateOutcome, ProbeInput, ProbeReport, RenderInput, RenderedFile,
-    ServiceAccess,
+    HookError, Pins, PostCreateInput, PostCreateOutcome, ProbeInput, ProbeReport, RenderInput, RenderedFile, ServiceAccess,
 };
 use super::limits::{Hook, LimitReached, Limits};
 use super::load::{self, Bound, LoadError, Plugin};
@@ -61,7 +60,13 @@ impl PluginHost {
         let probes = registry.bound_to(Hook::Probe).into_iter().map(|(plugin, bound)| (plugin, bound, Breaker::default()));
         let probes = probes.collect();
         for plugin in registry.list() {
-            tracing::info!(plugin.id = plugin.name, plugin.digest = plugin.digest, "plugin `{}` {} is loaded", plugin.name, plugin.version);
+            tracing::info!(
+                plugin.id = plugin.name,
+                plugin.digest = plugin.digest,
+                "plugin `{}` {} is loaded",
+                plugin.name,
+                plugin.version
+            );
         }
         Ok(Self { engine, registry: Arc::new(registry), probes })
     }
@@ -130,12 +135,12 @@ impl PluginHost {
                 return Ok(ProbeReport { state: ServiceState::Unknown, reason, endpoint: String::new() });
             }
             let answer = self.probe_with(plugin, bound, &input, access.clone()).await;
-            let failed = matches!(
-                answer,
-                Err(HookError::Trap { .. } | HookError::Limit { .. } | HookError::Failed { .. })
-            );
+            let failed = matches!(answer, Err(HookError::Trap { .. } | HookError::Limit { .. } | HookError::Failed { .. }));
             if breaker.note(failed, Instant::now()) {
-                tracing::warn!(plugin.id = plugin.manifest.name, "probe plugin failed five times in a row and is left alone for a while");
+                tracing::warn!(
+                    plugin.id = plugin.manifest.name,
+                    "probe plugin failed five times in a row and is left alone for a while"
+                );
             }
             if let Some(report) = answer? {
                 return Ok(report);
@@ -180,9 +185,8 @@ impl PluginHost {
         for (plugin, bound) in self.registry.pinned(Hook::PostCreate, pins)? {
             let context = input.context.to_string();
             let (span, surroundings) = self.post_create_call(&plugin, &input, access.clone());
-            let outcome = call::call(&self.engine, &bound.callee, surroundings, span, move |contract, store| {
-                contract.run(store, context)
-            });
+            let outcome =
+                call::call(&self.engine, &bound.callee, surroundings, span, move |contract, store| contract.run(store, context));
             let outcome = outcome.await.and_then(|outcome| {
                 let (bytes, limits) = (outcome.summary.len(), &bound.callee.limits);
                 let too_large = || LimitReached::result(bytes, limits).of(&plugin.manifest.name, Hook::PostCreate);

@@ -17,17 +17,11 @@ const PACKAGE: &str = "supamanager:plugin/";
 ///
 /// # Errors
 /// [`LoadError::Import`] for the first one that it does not get.
-pub fn check(
-    engine: &Engine,
-    component: &Component,
-    manifest: &Manifest,
-    file: &Path,
-) -> Result<BTreeSet<Interface>, LoadError> {
+pub fn check(engine: &Engine, component: &Component, manifest: &Manifest, file: &Path) -> Result<BTreeSet<Interface>, LoadError> {
     let mut used = BTreeSet::new();
     for (name, _) in component.component_type().imports(engine) {
         let interface = judge(name, manifest);
-        let refused =
-            |problem| LoadError::Import { file: file.to_owned(), import: name.to_owned(), problem };
+        let refused = |problem| LoadError::Import { file: file.to_owned(), import: name.to_owned(), problem };
         used.extend(interface.map_err(refused)?);
     }
     Ok(used)
@@ -53,8 +47,8 @@ fn judge(import: &str, manifest: &Manifest) -> Result<Option<Interface>, String>
     if interface == "types" {
         return Ok(None);
     }
-    let interface = Interface::from_name(interface)
-        .ok_or_else(|| format!("contract {version} has no such interface; it has {}", names()))?;
+    let interface =
+        Interface::from_name(interface).ok_or_else(|| format!("contract {version} has no such interface; it has {}", names()))?;
     if manifest.imports.contains(&interface) {
         return Ok(Some(interface));
     }

@@ -143,11 +143,7 @@ impl LoweredLimits {
     }
 }
 
-fn lower<T: PartialOrd + Default + std::fmt::Debug + Copy>(
-    name: &str,
-    wish: Option<T>,
-    limit: &mut T,
-) -> Result<(), String> {
+fn lower<T: PartialOrd + Default + std::fmt::Debug + Copy>(name: &str, wish: Option<T>, limit: &mut T) -> Result<(), String> {
     match wish {
         None => Ok(()),
         Some(wish) if wish == T::default() => Err(format!("`{name}` is 0: leave it out or write a number above 0")),

@@ -145,12 +145,7 @@ pub fn plugin_folders(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
 ///
 /// # Errors
 /// The first thing that is wrong with it.
-pub async fn load(
-    engine: &Arc<WasmEngine>,
-    cache: Option<&Cache>,
-    limits: &Limits,
-    folder: &Path,
-) -> Result<Plugin, LoadError> {
+pub async fn load(engine: &Arc<WasmEngine>, cache: Option<&Cache>, limits: &Limits, folder: &Path) -> Result<Plugin, LoadError> {
     let manifest_file = folder.join(MANIFEST_FILE);
     let file = folder.join(COMPONENT_FILE);
     let manifest = read_manifest(&manifest_file, folder)?;
@@ -165,13 +160,11 @@ pub async fn load(
         problem: format!("{error:#}: build it against contract {} with `supamanager plugin build`", manifest.contract),
     };
     let linker = adapt::link(engine.wasm(), &granted).map_err(broken)?;
-    let contract: Arc<dyn adapt::Contract> =
-        adapt::adapt(&linker, &component, &manifest.hook_kinds()).map_err(broken)?.into();
+    let contract: Arc<dyn adapt::Contract> = adapt::adapt(&linker, &component, &manifest.hook_kinds()).map_err(broken)?.into();
     let mut bound = Vec::new();
     for binding in &manifest.hooks {
         let limits = binding.limits(limits).map_err(wrong)?;
-        let callee =
-            Callee { name: manifest.name.as_str().into(), hook: binding.hook, limits, contract: contract.clone() };
+        let callee = Callee { name: manifest.name.as_str().into(), hook: binding.hook, limits, contract: contract.clone() };
         bound.push(Bound { binding: binding.clone(), callee });
     }
     let summary = describe(engine, &bound[0].callee, &manifest, &file).await?;
@@ -245,12 +238,7 @@ async fn compile(
 }
 
 /// Instantiates once and asks: what links may still not run, and a name in two places must be one name.
-async fn describe(
-    engine: &Arc<WasmEngine>,
-    callee: &Callee,
-    manifest: &Manifest,
-    file: &Path,
-) -> Result<String, LoadError> {
+async fn describe(engine: &Arc<WasmEngine>, callee: &Callee, manifest: &Manifest, file: &Path) -> Result<String, LoadError> {
     let wrong = |problem| LoadError::Describe { file: file.to_owned(), problem };
     let span = tracing::info_span!("plugin.load", plugin.id = &*callee.name);
     let said = call::call(engine, callee, Surroundings::none(), span, |contract, store| {

@@ -79,9 +79,8 @@ impl Registry {
     /// What an operation that begins now uses from its beginning to its end. Probes are not part of it: how a
     /// service is doing is asked of the newest code.
     pub fn pins(&self) -> Pins {
-        let pinned = |plugin: &&Arc<Plugin>| {
-            plugin.bound_to(Hook::Render).is_some() || plugin.bound_to(Hook::PostCreate).is_some()
-        };
+        let pinned =
+            |plugin: &&Arc<Plugin>| plugin.bound_to(Hook::Render).is_some() || plugin.bound_to(Hook::PostCreate).is_some();
         self.plugins.iter().filter(pinned).map(|plugin| (plugin.manifest.name.clone(), plugin.digest.clone())).collect()
     }
 
@@ -112,9 +111,7 @@ impl Registry {
 }
 
 fn in_order(mut found: Vec<(Arc<Plugin>, Bound)>) -> Vec<(Arc<Plugin>, Bound)> {
-    found.sort_by(|(one, a), (other, b)| {
-        (a.binding.order, &one.manifest.name).cmp(&(b.binding.order, &other.manifest.name))
-    });
+    found.sort_by(|(one, a), (other, b)| (a.binding.order, &one.manifest.name).cmp(&(b.binding.order, &other.manifest.name)));
     found
 }
 

@@ -142,11 +142,7 @@ impl CallState {
     ///
     /// # Errors
     /// What the way out says, or that it did not answer in time.
-    pub async fn ask<T, F>(
-        &self,
-        deadline: Duration,
-        ask: impl FnOnce(Arc<dyn ServiceAccess>) -> F,
-    ) -> Result<T, AccessError>
+    pub async fn ask<T, F>(&self, deadline: Duration, ask: impl FnOnce(Arc<dyn ServiceAccess>) -> F) -> Result<T, AccessError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, AccessError>> + Send + 'static,

@@ -60,23 +60,11 @@ impl ServiceAccess for Fake {
         self.note(format!("engine {service}")).await.map(|()| EngineHealth::Healthy)
     }
 
-    async fn db_login(
-        &self,
-        service: &ServiceName,
-        port: u16,
-        role: &str,
-        _: Duration,
-    ) -> Result<Duration, AccessError> {
+    async fn db_login(&self, service: &ServiceName, port: u16, role: &str, _: Duration) -> Result<Duration, AccessError> {
         self.note(format!("login {role}@{service}:{port}")).await.map(|()| Duration::from_millis(1))
     }
 
-    async fn sql(
-        &self,
-        service: &ServiceName,
-        role: &str,
-        statement: &str,
-        _: Duration,
-    ) -> Result<u64, AccessError> {
+    async fn sql(&self, service: &ServiceName, role: &str, statement: &str, _: Duration) -> Result<u64, AccessError> {
         self.note(format!("sql {role}@{service}: {statement}")).await.map(|()| 1)
     }
 

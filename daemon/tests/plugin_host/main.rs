@@ -3,6 +3,7 @@
 //! unless a test says otherwise.
 
 mod access;
+mod example;
 mod guests;
 mod hostile;
 mod refused;

@@ -58,7 +58,8 @@ async fn an_import_that_the_hook_is_never_granted_is_refused_by_name() {
 
 #[tokio::test]
 async fn wasi_is_refused_with_the_flag_that_removes_it() {
-    let text = "(component (import \"wasi:cli/environment@0.2.3\" (instance (export \"get-arguments\" (func (result (list string)))))))";
+    let text =
+        "(component (import \"wasi:cli/environment@0.2.3\" (instance (export \"get-arguments\" (func (result (list string)))))))";
     let plugins = Plugins::of("render", "", &wat::parse_str(text).expect("a component"));
     let error = refusal(&plugins).await;
     assert!(matches!(&error, LoadError::Import { import, .. } if import == "wasi:cli/environment@0.2.3"));

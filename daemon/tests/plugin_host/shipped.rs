@@ -7,54 +7,20 @@ use std::sync::Arc;
 
 use serde_json::json;
 use supamanager::domain::{ServiceName, ServiceState, TemplateSet};
-use supamanager::plugin_host::hooks::{AccessError, HookError, ProbeInput, ProbeReport, RenderInput, ServiceAccess};
+use supamanager::plugin_host::hooks::{AccessError, HookError, ProbeInput, ProbeReport, ServiceAccess};
 use supamanager::plugin_host::{HostConfig, Limits, PluginHost};
+use tokio::sync::OnceCell;
 
 use crate::access::{Answer, Fake};
+use crate::example::{example, plugins_dir};
 use crate::guests::Plugins;
-use crate::{load, operation, post_create_input, project, render_input};
+use crate::{load, post_create_input, project, render_input};
 
-fn plugins_dir() -> PathBuf {
-    let folder = std::env::var_os("SUPAMANAGER_PLUGINS_DIR");
-    PathBuf::from(folder.expect("SUPAMANAGER_PLUGINS_DIR must name the folder that `make plugins` fills"))
-}
-
-async fn shipped() -> PluginHost {
-    load(&plugins_dir()).await.expect("the shipped plugins load")
-}
-
-/// The default template set with an example project.
-fn example() -> RenderInput {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates/sets/supabase");
-    let text = fs::read_to_string(folder.join("set.toml")).expect("set.toml");
-    let set: TemplateSet = toml::from_str(&text).expect("a template set");
-    let templates = |file: &str| fs::read_to_string(folder.join(file)).expect("a template");
-    let services: serde_json::Map<_, _> = (set.services.iter())
-        .map(|service| (service.name.to_string(), json!({ "image": format!("example/{}:1", service.image) })))
-        .collect();
-    let context = json!({
-        "project": {
-            "ref": "abcdefghijklmnopqrst", "name": "Ünïcode \"q\" & $x: {{ y }}", "region": "us-east",
-            "folder": "/srv/p/abcdefghijklmnopqrst", "container_prefix": "supamanager-abcdefghijklmnopqrst-",
-            "network": "supamanager-abcdefghijklmnopqrst",
-        },
-        "endpoint": "http://127.0.0.1:54000", "publish_address": "127.0.0.1",
-        "ports": { "api": 54000, "db": 55000 },
-        "network": {
-            "subnet": "10.201.0.0/27", "gateway": "10.201.0.1", "ip_range": "10.201.0.0/28",
-            "fixed": { "vector": "10.201.0.30" },
-        },
-        "services": services, "options": {}, "labels": { "team": "a" },
-    });
-    RenderInput {
-        project: project(),
-        operation: operation(),
-        context,
-        files: (set.files.iter())
-            .map(|file| (file.template.clone(), file.path.clone(), u32::from_str_radix(&file.mode, 8).expect("octal")))
-            .collect(),
-        templates: set.files.iter().map(|file| (file.template.clone(), templates(&file.template))).collect(),
-    }
+/// Loaded once: compiling them takes longer than all that these tests do with them.
+async fn shipped() -> &'static PluginHost {
+    static SHIPPED: OnceCell<PluginHost> = OnceCell::const_new();
+    let loaded = SHIPPED.get_or_init(|| async { load(&plugins_dir()).await.expect("the shipped plugins load") });
+    loaded.await
 }
 
 #[tokio::test]
@@ -163,14 +129,14 @@ const TENANT: &str = r#"{"kind":"http","port":4000,"path":"/api/tenants/realtime
 async fn an_http_probe_asks_as_its_table_says_and_never_sees_the_key() {
     let host = shipped().await;
     let fake = Fake::answering(Answer::Http(200, r#"{"data":{"healthy":true}}"#));
-    let report = probe(&host, TENANT, fake.clone()).await.expect("a report");
+    let report = probe(host, TENANT, fake.clone()).await.expect("a report");
     assert_eq!((report.state, report.reason.as_str()), (ServiceState::Healthy, ""));
     assert_eq!(report.endpoint, "http://realtime:4000/api/tenants/realtime-dev/health");
     let asked = r#"GET realtime:4000/api/tenants/realtime-dev/health [("Authorization", "Bearer ${ANON_KEY}")]"#;
     assert_eq!(fake.asked(), [asked]);
 
     let sick = Fake::answering(Answer::Http(200, r#"{"data":{"healthy":false}}"#));
-    let report = probe(&host, TENANT, sick).await.expect("a report");
+    let report = probe(host, TENANT, sick).await.expect("a report");
     assert_eq!(report.state, ServiceState::Unhealthy);
     assert!(report.reason.contains("`/data/healthy` is false"), "{}", report.reason);
 }
@@ -185,13 +151,13 @@ async fn nothing_listening_is_starting_and_everything_else_is_unhealthy() {
     ] {
         for spec in [TENANT, r#"{"kind":"tcp","port":9}"#, r#"{"kind":"login","port":5432,"roles":["a","b"]}"#] {
             let fake = Fake::answering(Answer::Error(error.clone()));
-            let report = probe(&host, spec, fake).await.expect("a report");
+            let report = probe(host, spec, fake).await.expect("a report");
             assert_eq!(report.state, state, "{spec}");
             assert!(report.reason.contains(&error.to_string()), "{}", report.reason);
         }
     }
     let denied = Fake::answering(Answer::Error(AccessError::Denied("no such reference".into())));
-    assert!(matches!(probe(&host, TENANT, denied).await, Err(HookError::Denied { .. })));
+    assert!(matches!(probe(host, TENANT, denied).await, Err(HookError::Denied { .. })));
 }
 
 #[tokio::test]
@@ -199,7 +165,7 @@ async fn a_login_probe_lets_every_role_in() {
     let host = shipped().await;
     let fake = Fake::answering(Answer::Http(200, ""));
     let spec = r#"{"kind":"login","port":5432,"roles":["authenticator","supabase_admin"]}"#;
-    let report = probe(&host, spec, fake.clone()).await.expect("a report");
+    let report = probe(host, spec, fake.clone()).await.expect("a report");
     assert_eq!((report.state, report.endpoint.as_str()), (ServiceState::Healthy, "postgres://realtime:5432"));
     assert_eq!(fake.asked(), ["login authenticator@realtime:5432", "login supabase_admin@realtime:5432"]);
 }
@@ -213,7 +179,7 @@ async fn every_probe_of_the_default_set_is_understood() {
     for service in &set.services {
         let spec = serde_json::to_string(&service.probe).expect("JSON");
         let fake = Fake::answering(Answer::Error(AccessError::Refused("not yet".into())));
-        let report = probe(&host, &spec, fake).await.expect("a report");
+        let report = probe(host, &spec, fake).await.expect("a report");
         assert_eq!(report.state, ServiceState::Starting, "{}", service.name);
     }
 }
@@ -222,8 +188,8 @@ async fn every_probe_of_the_default_set_is_understood() {
 async fn a_probe_that_nobody_knows_and_one_that_is_wrong_are_errors() {
     let host = shipped().await;
     let fake = || Fake::answering(Answer::Silence);
-    assert!(matches!(probe(&host, r#"{"kind":"grpc"}"#, fake()).await, Err(HookError::NoPlugin { .. })));
-    let wrong = probe(&host, r#"{"kind":"tcp","prot":1}"#, fake()).await.expect_err("it is refused");
+    assert!(matches!(probe(host, r#"{"kind":"grpc"}"#, fake()).await, Err(HookError::NoPlugin { .. })));
+    let wrong = probe(host, r#"{"kind":"tcp","prot":1}"#, fake()).await.expect_err("it is refused");
     assert!(matches!(&wrong, HookError::InvalidInput { message, .. } if message.contains("prot")), "{wrong}");
 }
 

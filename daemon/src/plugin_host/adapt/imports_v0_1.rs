@@ -193,13 +193,7 @@ impl db_login::Host for CallState {
 }
 
 impl sql::Host for CallState {
-    async fn execute(
-        &mut self,
-        service: String,
-        role: String,
-        statement: String,
-        deadline_ms: u32,
-    ) -> Result<Asked<u64>> {
+    async fn execute(&mut self, service: String, role: String, statement: String, deadline_ms: u32) -> Result<Asked<u64>> {
         self.count_host_call()?;
         let answer = async {
             let service = service_name(&service)?;

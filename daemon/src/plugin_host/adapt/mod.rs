@@ -100,10 +100,6 @@ pub trait Contract: Send + Sync {
 ///
 /// # Errors
 /// wasmtime's words on the first export that is missing or of another type.
-pub fn adapt(
-    linker: &Linker<CallState>,
-    component: &Component,
-    hooks: &[Hook],
-) -> wasmtime::Result<Box<dyn Contract>> {
+pub fn adapt(linker: &Linker<CallState>, component: &Component, hooks: &[Hook]) -> wasmtime::Result<Box<dyn Contract>> {
     Ok(Box::new(v0_1::Plugin::new(linker.instantiate_pre(component)?, hooks)?))
 }

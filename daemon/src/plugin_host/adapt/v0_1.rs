@@ -75,8 +75,7 @@ impl Contract for Plugin {
         so_far: Vec<RenderedFile>,
     ) -> Answer<Vec<RenderedFile>> {
         let instance = bound(self.render.as_ref())?.instantiate_async(&mut *store).await?;
-        let wanted: Vec<_> =
-            wanted.into_iter().map(|(template, path, mode)| render::Wanted { template, path, mode }).collect();
+        let wanted: Vec<_> = wanted.into_iter().map(|(template, path, mode)| render::Wanted { template, path, mode }).collect();
         let so_far: Vec<_> = so_far.into_iter().map(render::File::from).collect();
         let answer = instance.call_render(store, &context, &wanted, &so_far).await?;
         Ok(answer.map(|files| files.into_iter().map(RenderedFile::from).collect()).map_err(GuestError::from))
@@ -97,9 +96,7 @@ impl Contract for Plugin {
     async fn run(&self, store: &mut Store<CallState>, context: String) -> Answer<Outcome> {
         let instance = bound(self.post_create.as_ref())?.instantiate_async(&mut *store).await?;
         let answer = instance.call_run(store, &context).await?;
-        Ok(answer
-            .map(|post_create::Outcome { changed, summary }| Outcome { changed, summary })
-            .map_err(GuestError::from))
+        Ok(answer.map(|post_create::Outcome { changed, summary }| Outcome { changed, summary }).map_err(GuestError::from))
     }
 
     async fn undo(&self, store: &mut Store<CallState>, context: String, outcome: Outcome) -> Answer<()> {
