@@ -114,7 +114,11 @@ pub enum Lock {
 /// A second daemon, another installation's store, or another key: each says what to do.
 pub async fn open(config: &Config, secret: Option<Secret<String>>, clock: &Clock, lock: Lock) -> anyhow::Result<Opened> {
     let folder = &config.data_dir;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| format!("data_dir {}", folder.display()))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("data_dir {}", folder.display()))?;
     let lock = if lock == Lock::Take { Some(take_lock(folder)?) } else { None };
     let secret = match secret {
         Some(secret) => secret,
@@ -170,8 +174,14 @@ fn agree(folder: &Path, id: &InstallationId, new: bool) -> anyhow::Result<()> {
     let path = folder.join("installation");
     match std::fs::read_to_string(&path) {
         Ok(text) if text.trim() == id.as_str() => Ok(()),
-        Ok(text) if new => bail!("{} belongs to installation {}, and the store is new: give the store it came with, or another data_dir", folder.display(), text.trim()),
-        Ok(text) => bail!("{} belongs to installation {}, the store to {id}: they do not belong together", folder.display(), text.trim()),
+        Ok(text) if new => bail!(
+            "{} belongs to installation {}, and the store is new: give the store it came with, or another data_dir",
+            folder.display(),
+            text.trim()
+        ),
+        Ok(text) => {
+            bail!("{} belongs to installation {}, the store to {id}: they do not belong together", folder.display(), text.trim())
+        }
         Err(_) => {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
             file.write_all(id.as_str().as_bytes())?;

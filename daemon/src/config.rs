@@ -238,10 +238,8 @@ impl Config {
                 .map_err(|error| ConfigError::File { path: path.to_owned(), reason: error.to_string() })?,
             None => String::new(),
         };
-        let table: toml::Table = toml::from_str(&text).map_err(|error| ConfigError::File {
-            path: file.unwrap_or(Path::new("-")).to_owned(),
-            reason: error.to_string(),
-        })?;
+        let table: toml::Table = toml::from_str(&text)
+            .map_err(|error| ConfigError::File { path: file.unwrap_or(Path::new("-")).to_owned(), reason: error.to_string() })?;
         let environment: BTreeMap<String, String> = std::env::vars().collect();
         let config = Self::from_parts(table, &environment, file)?;
         Ok((config, environment.get("ENCRYPTION_SECRET").cloned().map(Secret::new)))
@@ -384,11 +382,8 @@ fn shape() -> BTreeMap<String, (Vec<String>, toml::Value)> {
 }
 
 fn typed(variable: &str, text: &str, default: &toml::Value) -> Result<toml::Value, ConfigError> {
-    let wrong = |expected: &str| ConfigError::Value {
-        key: variable.to_owned(),
-        value: text.to_owned(),
-        expected: expected.to_owned(),
-    };
+    let wrong =
+        |expected: &str| ConfigError::Value { key: variable.to_owned(), value: text.to_owned(), expected: expected.to_owned() };
     Ok(match default {
         toml::Value::Integer(_) => toml::Value::Integer(text.parse().map_err(|_| wrong("expected a whole number"))?),
         toml::Value::Boolean(_) => toml::Value::Boolean(text.parse().map_err(|_| wrong("expected true or false"))?),
@@ -417,7 +412,10 @@ mod tests {
 
     #[test]
     fn every_key_can_be_set_by_environment() {
-        let config = load("", &[("SUPAMANAGER_PORTS_API", "1000-1001"), ("SUPAMANAGER_LIMITS_OPERATIONS", "3"), ("DOCKER_HOST", "unix:///x")]);
+        let config = load(
+            "",
+            &[("SUPAMANAGER_PORTS_API", "1000-1001"), ("SUPAMANAGER_LIMITS_OPERATIONS", "3"), ("DOCKER_HOST", "unix:///x")],
+        );
         let config = config.expect("valid");
         assert_eq!(config.port_range("api").expect("a range"), 1000..=1001);
         assert_eq!((config.limits.operations, config.docker_host.as_str()), (3, "unix:///x"));

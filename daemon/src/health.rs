@@ -67,7 +67,10 @@ async fn watch(lifecycle: &Lifecycle, projects: &[Project], failures: &mut Failu
 
 async fn look(lifecycle: &Lifecycle, project: &Project, failures: &mut Failures, pause: Duration) -> anyhow::Result<()> {
     let parts = lifecycle.parts();
-    let set = parts.templates.set(&project.template_set).map_err(|_| anyhow::anyhow!("template set {} is gone", project.template_set))?;
+    let set = parts
+        .templates
+        .set(&project.template_set)
+        .map_err(|_| anyhow::anyhow!("template set {} is gone", project.template_set))?;
     let secrets = Arc::new(lifecycle.secrets(&project.id).await?);
     let reach = Arc::new(parts.reach.project(&project.id, &set.spec, secrets));
     let pause = pause / u32::try_from(set.spec.services.len())?.max(1);
@@ -114,15 +117,31 @@ mod tests {
 
     fn seen(state: ServiceState) -> Observation {
         let service = ServiceName::parse("db").expect("a name");
-        Observation { service, state, reason: String::new(), endpoint: String::new(), latency_ms: 1, container_id: None, since: 0, observed_at: 0 }
+        Observation {
+            service,
+            state,
+            reason: String::new(),
+            endpoint: String::new(),
+            latency_ms: 1,
+            container_id: None,
+            since: 0,
+            observed_at: 0,
+        }
     }
 
     #[test]
     fn one_failure_is_not_unhealthy_and_one_success_clears_the_count() {
         let mut failed = 0;
-        let states: Vec<ServiceState> = [ServiceState::Unhealthy, ServiceState::Unhealthy, ServiceState::Healthy, ServiceState::Unhealthy, ServiceState::Starting, ServiceState::Unhealthy]
-            .map(|state| steady(seen(state), &mut failed, 3).state)
-            .to_vec();
+        let states: Vec<ServiceState> = [
+            ServiceState::Unhealthy,
+            ServiceState::Unhealthy,
+            ServiceState::Healthy,
+            ServiceState::Unhealthy,
+            ServiceState::Starting,
+            ServiceState::Unhealthy,
+        ]
+        .map(|state| steady(seen(state), &mut failed, 3).state)
+        .to_vec();
         assert_eq!(states[..5], [ServiceState::Healthy; 5]);
         assert_eq!(states[5], ServiceState::Unhealthy);
     }

@@ -9,10 +9,10 @@ pub mod cli;
 /// One typed configuration, validated once; the only reader of the environment.
 pub mod config;
 
-/// REST: the only module that knows axum and status codes.
-pub mod http;
 /// Watches active projects through the probe hook.
 pub mod health;
+/// REST: the only module that knows axum and status codes.
+pub mod http;
 /// Samples what active projects use.
 pub mod usage;
 
@@ -21,27 +21,27 @@ pub mod lifecycle;
 
 /// What a container engine must be able to do, and Docker doing it.
 pub mod backend;
-/// Lifecycle hooks as sandboxed WebAssembly components.
-pub mod plugin_host;
-/// The bounded way from the daemon to a project's services.
-pub mod reach;
-/// Host ports: chosen, proved free, unique per engine.
-pub mod ports;
-/// A /27 per project.
-pub mod subnets;
-/// Generated, sealed, and opened only where they are used.
-pub mod secrets;
 /// Tokens and the audit log.
 pub mod people;
-/// Template sets and image sets, read from disk.
-pub mod templates;
+/// Lifecycle hooks as sandboxed WebAssembly components.
+pub mod plugin_host;
+/// Host ports: chosen, proved free, unique per engine.
+pub mod ports;
+/// The bounded way from the daemon to a project's services.
+pub mod reach;
+/// Generated, sealed, and opened only where they are used.
+pub mod secrets;
 /// Everything that must survive; sqlx lives here and nowhere else.
 pub mod store;
+/// A /27 per project.
+pub mod subnets;
+/// Template sets and image sets, read from disk.
+pub mod templates;
 
-/// What a rendered stack is and what it may ask for: pure.
-pub mod stack;
 /// The words everything else is said in: pure.
 pub mod domain;
+/// What a rendered stack is and what it may ask for: pure.
+pub mod stack;
 
 /// The only reader of the wall clock.
 pub mod clock;

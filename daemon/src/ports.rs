@@ -35,10 +35,8 @@ pub async fn choose(
     taken: &[u16],
     address: IpAddr,
 ) -> Result<u16, RangeFull> {
-    let candidates: Vec<u16> = range
-        .clone()
-        .filter(|port| !taken.contains(port) && !avoid.is_some_and(|avoid| avoid.contains(port)))
-        .collect();
+    let candidates: Vec<u16> =
+        range.clone().filter(|port| !taken.contains(port) && !avoid.is_some_and(|avoid| avoid.contains(port))).collect();
     for round in 0..ROUNDS {
         if round > 0 {
             tokio::time::sleep(ROUND_PAUSE).await;

@@ -126,7 +126,9 @@ mod tests {
     #[test]
     fn taken_and_routed_networks_are_passed_over() {
         let pool = Pool::parse("10.201.0.0/16").expect("a pool");
-        let routes = parse_routes("Iface Destination Gateway Flags RefCnt Use Metric Mask\neth0 00000000 0101A8C0 3 0 0 0 00000000\nvpn 4000C90A 0 1 0 0 0 C0FFFFFF\n");
+        let routes = parse_routes(
+            "Iface Destination Gateway Flags RefCnt Use Metric Mask\neth0 00000000 0101A8C0 3 0 0 0 00000000\nvpn 4000C90A 0 1 0 0 0 C0FFFFFF\n",
+        );
         assert_eq!(routes[1].to_string(), "10.201.0.64/26");
         assert_eq!(pool.choose(&["10.201.0.0/27".to_owned()], &[]).as_deref(), Some("10.201.0.32/27"));
         let taken = ["10.201.0.0/27".to_owned(), "10.201.0.32/27".to_owned()];

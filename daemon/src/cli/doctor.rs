@@ -89,7 +89,10 @@ async fn engine(config: &Config) -> Vec<Finding> {
 async fn plugins(config: &Config) -> Finding {
     match PluginHost::load(HostConfig::new(&config.plugins_dir, &config.data_dir)).await {
         Ok(host) if host.has_render() => Good(format!("plugins: {} from {}", host.pins().len(), config.plugins_dir.display())),
-        Ok(_) => Bad(format!("plugins: {} holds no render plugin; `make plugins` builds the shipped ones", config.plugins_dir.display())),
+        Ok(_) => Bad(format!(
+            "plugins: {} holds no render plugin; `make plugins` builds the shipped ones",
+            config.plugins_dir.display()
+        )),
         Err(error) => Bad(format!("plugins: {error}")),
     }
 }
@@ -106,7 +109,12 @@ fn templates(config: &Config) -> Finding {
                 .map(|service| service.name.as_str())
                 .collect();
             match missing.is_empty() {
-                true => Good(format!("template set {} with image set {}: {} services", set.spec.name, images.name, set.spec.services.len())),
+                true => Good(format!(
+                    "template set {} with image set {}: {} services",
+                    set.spec.name,
+                    images.name,
+                    set.spec.services.len()
+                )),
                 false => Bad(format!("image set {} has no image for {}", images.name, missing.join(", "))),
             }
         }
@@ -168,7 +176,9 @@ fn ports(config: &Config) -> Vec<Finding> {
 fn subnets(config: &Config) -> Finding {
     let Some(pool) = Pool::parse(&config.subnets.pool) else { return Bad("subnets.pool is no network".to_owned()) };
     match pool.choose(&[], &host_routes()) {
-        Some(first) => Good(format!("subnets.pool {} holds {} projects, the first on {first}", config.subnets.pool, pool.capacity())),
+        Some(first) => {
+            Good(format!("subnets.pool {} holds {} projects, the first on {first}", config.subnets.pool, pool.capacity()))
+        }
         None => Bad(format!("subnets.pool {} overlaps with the host's routes altogether", config.subnets.pool)),
     }
 }
@@ -179,7 +189,10 @@ fn system() -> Vec<Finding> {
     let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6").unwrap_or_default();
     findings.push(match disabled.trim() {
         "0" => Good("IPv6 sockets are available, which realtime needs".to_owned()),
-        _ => Bad("IPv6 is switched off in the kernel and realtime listens on an IPv6 socket: set net.ipv6.conf.all.disable_ipv6=0".to_owned()),
+        _ => {
+            Bad("IPv6 is switched off in the kernel and realtime listens on an IPv6 socket: set net.ipv6.conf.all.disable_ipv6=0"
+                .to_owned())
+        }
     });
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let people: Vec<&str> = (passwd.lines())

@@ -53,6 +53,11 @@ pub enum ProjectCommand {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Show the progress of a project's newest operation until it ends.
+    Watch {
+        /// The project's id.
+        id: String,
+    },
     /// Try a failed create again.
     Retry {
         /// The project's id.
@@ -92,6 +97,11 @@ pub async fn run(command: ProjectCommand) -> anyhow::Result<ExitCode> {
         ProjectCommand::Retry { id } => {
             let accepted = client.json(Method::POST, &format!("/platform/projects/{id}/retry"), None).await?;
             watch(&client, &accepted).await
+        }
+        ProjectCommand::Watch { id } => {
+            let operations = client.json(Method::GET, &format!("/platform/projects/{id}/operations"), None).await?;
+            let newest = text(&operations["operations"][0], "id");
+            watch(&client, &json!({"id": id, "operation_id": newest})).await
         }
         ProjectCommand::List => list(&client).await,
         ProjectCommand::Show { id, credentials, json } => show(&client, &id, credentials, json).await,

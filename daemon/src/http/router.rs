@@ -31,10 +31,7 @@ pub fn router(api: Api) -> Router {
         .route("/healthz", get(system::healthz))
         .route("/readyz", get(system::readyz))
         .route("/openapi.json", get(system::openapi))
-        .route(
-            "/metrics",
-            get(system::metrics).layer(from_fn_with_state(api.clone(), auth::require_token)),
-        )
+        .route("/metrics", get(system::metrics).layer(from_fn_with_state(api.clone(), auth::require_token)))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(system::plain_headers))

@@ -43,7 +43,12 @@ impl Announcer {
 
     /// The address of the project changed before it was ever healthy (decision 3).
     pub async fn endpoint_changed(&self, project: &ProjectRef, what: &str) {
-        self.append(project, EventKind::Status, &json!({"status": ProjectStatus::Creating, "reason": "endpoint_changed", "detail": what})).await;
+        self.append(
+            project,
+            EventKind::Status,
+            &json!({"status": ProjectStatus::Creating, "reason": "endpoint_changed", "detail": what}),
+        )
+        .await;
     }
 
     /// A service's health changed.

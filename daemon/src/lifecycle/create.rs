@@ -40,7 +40,8 @@ pub struct Created {
 }
 
 pub(super) async fn accept(parts: &Parts, request: CreateRequest) -> Result<Created, LifecycleError> {
-    let idempotency = request.idempotency.as_ref().map(|(key, body)| (parts.key.hash(&["idempotency", key]), parts.key.hash(&["body", body])));
+    let idempotency =
+        request.idempotency.as_ref().map(|(key, body)| (parts.key.hash(&["idempotency", key]), parts.key.hash(&["body", body])));
     if let Some((key, body)) = &idempotency {
         match parts.store.idempotent_create(&request.token_id, key, body).await? {
             Accepted::Before(project) => return Ok(Created { project, operation: None }),

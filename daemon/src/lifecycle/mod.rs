@@ -31,7 +31,7 @@ use crate::secrets::{GenerateError, ProjectSecrets, SealError};
 use crate::store::{Clash, NewOperation, StoreError};
 
 pub use announce::Announcer;
-pub use create::{Created, CreateRequest};
+pub use create::{CreateRequest, Created};
 pub use failpoint::{Failpoints, Position};
 pub use parts::Parts;
 pub use planner::{PlannedStep, plan};
@@ -143,7 +143,8 @@ impl Lifecycle {
     /// # Errors
     /// [`LifecycleError::State`] while another operation runs.
     pub async fn delete(&self, project: &Project) -> Result<OperationId, LifecycleError> {
-        let allowed = [ProjectStatus::ActiveHealthy, ProjectStatus::ActiveUnhealthy, ProjectStatus::Paused, ProjectStatus::Failed];
+        let allowed =
+            [ProjectStatus::ActiveHealthy, ProjectStatus::ActiveUnhealthy, ProjectStatus::Paused, ProjectStatus::Failed];
         let way_out = "wait until its operation has ended; GET its /operations shows how far it is";
         self.accept(project, OperationKind::Delete, &allowed, way_out).await
     }
@@ -163,9 +164,10 @@ impl Lifecycle {
     /// [`LifecycleError::Meaning`] for a service without a container, else the engine's.
     pub async fn logs(&self, project: &ProjectRef, service: &ServiceName, tail: u32) -> Result<Vec<LogLine>, LifecycleError> {
         let observed = self.parts.backend.list_project(&self.parts.installation, project).await?;
-        let container = observed.containers.into_iter().find(|container| {
-            container.labels.as_ref().and_then(|labels| labels.service.as_ref()) == Some(service)
-        });
+        let container = observed
+            .containers
+            .into_iter()
+            .find(|container| container.labels.as_ref().and_then(|labels| labels.service.as_ref()) == Some(service));
         let container = container.ok_or_else(|| LifecycleError::Meaning {
             field: "service",
             code: "no_container",
@@ -235,9 +237,10 @@ impl Lifecycle {
             deadline_at: now + i64::try_from(limit * 1000).unwrap_or(i64::MAX),
         };
         parts.store.accept_operation(&operation, allowed, now).await.map_err(|error| match error {
-            StoreError::Transition(status) => {
-                LifecycleError::State { status: ProjectStatus::from_word(&status).map_or("in an unknown state", ProjectStatus::as_str), way_out }
-            }
+            StoreError::Transition(status) => LifecycleError::State {
+                status: ProjectStatus::from_word(&status).map_or("in an unknown state", ProjectStatus::as_str),
+                way_out,
+            },
             StoreError::Clash(Clash::UnfinishedOperation) => LifecycleError::State { status: project.status.as_str(), way_out },
             other => LifecycleError::Store(other),
         })?;

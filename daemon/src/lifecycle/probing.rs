@@ -30,11 +30,8 @@ pub async fn probe(
     reach: Arc<ProjectReach>,
 ) -> Result<Observation, HookError> {
     let spec = set.spec.service(service).map(|service| service.probe.clone()).unwrap_or_default();
-    let input = ProbeInput {
-        project: project.clone(),
-        service: service.clone(),
-        spec: serde_json::Value::Object(spec).to_string(),
-    };
+    let input =
+        ProbeInput { project: project.clone(), service: service.clone(), spec: serde_json::Value::Object(spec).to_string() };
     let begun = Instant::now();
     let verdict = parts.plugins.probe(input, reach).await;
     let report = match verdict {
@@ -63,7 +60,8 @@ pub async fn wait_healthy(context: &StepContext, services: &[ServiceName], in_a_
     let give_up = Instant::now() + limit;
     let mut told = Instant::now();
     while !waiting.is_empty() {
-        let looks = waiting.iter().map(|(service, _)| probe(&context.parts, &context.set, &context.project.id, service, reach.clone()));
+        let looks =
+            waiting.iter().map(|(service, _)| probe(&context.parts, &context.set, &context.project.id, service, reach.clone()));
         let seen = join_all(looks).await;
         let mut first_trouble = None;
         for ((service, successes), seen) in waiting.iter_mut().zip(seen) {

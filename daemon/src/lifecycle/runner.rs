@@ -49,11 +49,15 @@ async fn round(parts: &Arc<Parts>, id: &OperationId) -> Result<bool, StoreError>
         return Ok(true);
     }
     let project = parts.store.project(&operation.project).await?.ok_or_else(gone)?;
-    let set = parts.templates.set(&project.template_set).map_err(|_| StoreError::Corrupt(format!("template set {} is gone", project.template_set)))?;
+    let set = parts
+        .templates
+        .set(&project.template_set)
+        .map_err(|_| StoreError::Corrupt(format!("template set {} is gone", project.template_set)))?;
     let waves = set.spec.waves().map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let plan = planner::plan(operation.kind, waves.len());
     let sealed = parts.store.sealed_secrets(&project.id).await?;
-    let secrets = ProjectSecrets::open(&parts.key, &project.id, &sealed).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let secrets =
+        ProjectSecrets::open(&parts.key, &project.id, &sealed).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     if operation.state == OperationState::Accepted {
         parts.store.set_operation_state(id, OperationState::Running).await?;
     }
@@ -178,7 +182,9 @@ async fn persist(context: &StepContext, step: &PlannedStep, direction: Direction
             Ok(Ok(Ok(detail))) => return Ok(detail),
             Ok(Ok(Err(error))) => error,
             Ok(Err(_)) => return Err(StepError::permanent("panic", format!("step {} panicked: this is a defect", step.name))),
-            Err(_) => return Err(StepError::permanent("step_timeout", format!("step {} did not end within its deadline", step.name))),
+            Err(_) => {
+                return Err(StepError::permanent("step_timeout", format!("step {} did not end within its deadline", step.name)));
+            }
         };
         if error.class != ErrorClass::Retry || context.time_left() < pause {
             return Err(error);
@@ -250,9 +256,10 @@ fn failure_of(detail: &str) -> Option<Failure> {
 async fn log_tail(context: &StepContext, error: &StepError) -> Vec<String> {
     let Some(service) = &error.service else { return Vec::new() };
     let Ok(observed) = context.observed().await else { return Vec::new() };
-    let container = observed.containers.into_iter().find(|container| {
-        container.labels.as_ref().and_then(|labels| labels.service.as_ref()) == Some(service)
-    });
+    let container = observed
+        .containers
+        .into_iter()
+        .find(|container| container.labels.as_ref().and_then(|labels| labels.service.as_ref()) == Some(service));
     let Some(container) = container else { return Vec::new() };
     let lines = context.parts.backend.logs(&container.id, TAIL_LINES).await.unwrap_or_default();
     lines.iter().map(|line| context.secrets.redact(&line.text)).collect()

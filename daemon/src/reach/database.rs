@@ -60,8 +60,11 @@ pub(super) async fn set_password(
     deadline: Duration,
 ) -> Result<(), AccessError> {
     let verifier = postgres_protocol::password::scram_sha_256(password.expose().as_bytes());
-    let statement =
-        format!("ALTER ROLE {} PASSWORD {}", postgres_protocol::escape::escape_identifier(role), postgres_protocol::escape::escape_literal(&verifier));
+    let statement = format!(
+        "ALTER ROLE {} PASSWORD {}",
+        postgres_protocol::escape::escape_identifier(role),
+        postgres_protocol::escape::escape_literal(&verifier)
+    );
     let work = async {
         let client = connect((address, PORT).into(), admin_role, admin_password).await?;
         client.batch_execute(&statement).await.map_err(|error| failure(admin_role, &error))

@@ -29,7 +29,8 @@ pub(super) async fn exchange(
             continue;
         }
         let denied = || AccessError::Denied(format!("header `{name}` is malformed"));
-        let filled = resolve(value, |name| secrets.get(name)).map_err(|error| AccessError::Denied(format!("header `{name}` {error}")))?;
+        let filled =
+            resolve(value, |name| secrets.get(name)).map_err(|error| AccessError::Denied(format!("header `{name}` {error}")))?;
         let mut value = HeaderValue::from_str(filled.expose()).map_err(|_| denied())?;
         value.set_sensitive(true);
         headers.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| denied())?, value);
@@ -39,9 +40,10 @@ pub(super) async fn exchange(
     let call = client.request(method, url).headers(headers).body(request.body).timeout(deadline).send();
     let answer = call.await.map_err(|error| failure(&place, deadline.as_millis(), &error))?;
     let status = answer.status().as_u16();
-    let headers = answer.headers().iter().filter_map(|(name, value)| {
-        Some((name.as_str().to_owned(), secrets.redact(value.to_str().ok()?)))
-    });
+    let headers = answer
+        .headers()
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), secrets.redact(value.to_str().ok()?))));
     let headers = headers.collect();
     let mut body = Vec::new();
     let mut stream = answer.bytes_stream();

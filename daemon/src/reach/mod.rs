@@ -107,10 +107,13 @@ impl ProjectReach {
         let container = self.container(service).await?;
         match (&container.state, container.address) {
             (ContainerState::Running, Some(address)) => Ok(address),
-            (ContainerState::Exited { code, .. }, _) => Err(AccessError::Refused(format!("{service} has exited with code {code}"))),
-            (ContainerState::Restarting, _) => {
-                Err(AccessError::Refused(format!("{service} restarts after a failure ({} times so far)", container.restart_count)))
+            (ContainerState::Exited { code, .. }, _) => {
+                Err(AccessError::Refused(format!("{service} has exited with code {code}")))
             }
+            (ContainerState::Restarting, _) => Err(AccessError::Refused(format!(
+                "{service} restarts after a failure ({} times so far)",
+                container.restart_count
+            ))),
             _ => Err(AccessError::Refused(format!("{service} does not run"))),
         }
     }

@@ -134,7 +134,8 @@ mod tests {
         let mut validation = jsonwebtoken::Validation::new(Algorithm::HS256);
         validation.required_spec_claims.clear();
         let key = jsonwebtoken::DecodingKey::from_secret(secrets.get("JWT_SECRET").expect("made").expose().as_bytes());
-        let token = jsonwebtoken::decode::<Map<String, Value>>(secrets.get("ANON_KEY").expect("made").expose(), &key, &validation);
+        let token =
+            jsonwebtoken::decode::<Map<String, Value>>(secrets.get("ANON_KEY").expect("made").expose(), &key, &validation);
         let claims = token.expect("verifies").claims;
         assert_eq!((claims["role"].as_str(), claims["exp"].as_i64()), (Some("anon"), Some(1_700_000_000 + 3652 * 86_400)));
     }

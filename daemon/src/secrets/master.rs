@@ -23,7 +23,9 @@ pub enum SealError {
     #[error("ENCRYPTION_SECRET has {0} characters: give at least {SECRET_CHARS_MIN}")]
     TooShort(usize),
     /// Sealed under another key.
-    #[error("secret `{name}` was sealed under key {sealed_under}, this daemon has key {key}: give it the ENCRYPTION_SECRET it began with")]
+    #[error(
+        "secret `{name}` was sealed under key {sealed_under}, this daemon has key {key}: give it the ENCRYPTION_SECRET it began with"
+    )]
     OtherKey {
         /// The secret's name.
         name: String,
@@ -109,7 +111,8 @@ impl MasterKey {
     /// HMAC-SHA256 over the parts, each preceded by its length, as 64 hexadecimal digits. Hashes over secrets
     /// are keyed, so that nobody can test guesses against them (decision 21).
     pub fn hash(&self, parts: &[&str]) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.hash.as_ref()).unwrap_or_else(|_| unreachable!("HMAC takes any key length"));
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(self.hash.as_ref()).unwrap_or_else(|_| unreachable!("HMAC takes any key length"));
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());

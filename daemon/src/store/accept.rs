@@ -138,10 +138,8 @@ impl Store {
     /// [`StoreError::Clash`] with `UnfinishedOperation` when another operation runs.
     pub async fn accept_operation(&self, operation: &NewOperation, allowed: &[ProjectStatus], now: UnixMillis) -> Result<()> {
         let mut tx = self.begin().await?;
-        let row = sqlx::query("SELECT status FROM projects WHERE id = $1")
-            .bind(operation.project.as_str())
-            .fetch_one(&mut *tx)
-            .await?;
+        let row =
+            sqlx::query("SELECT status FROM projects WHERE id = $1").bind(operation.project.as_str()).fetch_one(&mut *tx).await?;
         let status: String = row.get(0);
         if !allowed.iter().any(|state| state.as_str() == status) {
             return Err(StoreError::Transition(status));

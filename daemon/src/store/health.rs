@@ -65,10 +65,11 @@ impl Store {
     /// # Errors
     /// [`super::StoreError::Database`].
     pub async fn usage(&self, project: &ProjectRef) -> Result<Option<UsageSample>> {
-        let row = sqlx::query("SELECT cpu_millis, memory_bytes, storage_bytes, observed_at FROM usage_samples WHERE project_id = $1")
-            .bind(project.as_str())
-            .fetch_optional(&self.readers)
-            .await?;
+        let row =
+            sqlx::query("SELECT cpu_millis, memory_bytes, storage_bytes, observed_at FROM usage_samples WHERE project_id = $1")
+                .bind(project.as_str())
+                .fetch_optional(&self.readers)
+                .await?;
         Ok(row.map(|row| UsageSample {
             cpu_millis: row.get(0),
             memory_bytes: row.get(1),

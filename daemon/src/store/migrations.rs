@@ -8,8 +8,7 @@ use sqlx::sqlite::SqlitePool;
 
 use super::{Result, StoreError};
 
-const SQLITE: &[(i64, &str, &str)] =
-    &[(1, "first project", include_str!("../../../migrations/sqlite/0001_first_project.sql"))];
+const SQLITE: &[(i64, &str, &str)] = &[(1, "first project", include_str!("../../../migrations/sqlite/0001_first_project.sql"))];
 
 /// Brings the schema up to date.
 pub(super) async fn run(writer: &SqlitePool) -> Result<()> {

@@ -87,12 +87,14 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn found(&self, id: &InstallationId, key_id: &str, regions: &[String], now: UnixMillis) -> Result<()> {
         let mut tx = self.begin().await?;
-        sqlx::query("INSERT INTO installation (id, key_id, created_at) SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT 1 FROM installation)")
-            .bind(id.as_str())
-            .bind(key_id)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO installation (id, key_id, created_at) SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT 1 FROM installation)",
+        )
+        .bind(id.as_str())
+        .bind(key_id)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
         sqlx::query("INSERT INTO organizations (id, name, created_at) VALUES ('default', 'Default', $1) ON CONFLICT DO NOTHING")
             .bind(now)
             .execute(&mut *tx)

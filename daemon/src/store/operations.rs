@@ -121,7 +121,10 @@ impl Store {
             .fetch_optional(&mut *tx)
             .await?;
         if let Some(other) = other {
-            return Err(StoreError::Transition(format!("step {name} may not begin before {} has ended", other.get::<String, _>(0))));
+            return Err(StoreError::Transition(format!(
+                "step {name} may not begin before {} has ended",
+                other.get::<String, _>(0)
+            )));
         }
         sqlx::query(
             "INSERT INTO steps (operation_id, position, name, state, started_at) \
@@ -256,7 +259,10 @@ impl Store {
             super::reservations::release(&mut tx, &operation.project, now).await?;
         }
         if matches!(status, ProjectStatus::Deleted | ProjectStatus::Failed) {
-            sqlx::query("DELETE FROM observations WHERE project_id = $1").bind(operation.project.as_str()).execute(&mut *tx).await?;
+            sqlx::query("DELETE FROM observations WHERE project_id = $1")
+                .bind(operation.project.as_str())
+                .execute(&mut *tx)
+                .await?;
         }
         tx.commit().await?;
         Ok(())

@@ -126,7 +126,9 @@ impl Store {
 }
 
 fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
-    sqlx::AssertSqlSafe(format!("SELECT p.*, s.subnet AS subnet FROM projects p LEFT JOIN subnets s ON s.project_id = p.id {rest}"))
+    sqlx::AssertSqlSafe(format!(
+        "SELECT p.*, s.subnet AS subnet FROM projects p LEFT JOIN subnets s ON s.project_id = p.id {rest}"
+    ))
 }
 
 fn last_error(row: &SqliteRow) -> std::result::Result<Option<LastError>, StoreError> {

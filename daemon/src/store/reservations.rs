@@ -59,7 +59,8 @@ impl Store {
     /// [`super::StoreError::Clash`] with `Subnet` when the new one was taken meanwhile.
     pub async fn replace_subnet(&self, project: &ProjectRef, subnet: &str, now: UnixMillis) -> Result<()> {
         let mut tx = self.begin().await?;
-        let row = sqlx::query("SELECT engine_id FROM subnets WHERE project_id = $1").bind(project.as_str()).fetch_one(&mut *tx).await?;
+        let row =
+            sqlx::query("SELECT engine_id FROM subnets WHERE project_id = $1").bind(project.as_str()).fetch_one(&mut *tx).await?;
         let engine: String = row.get(0);
         sqlx::query("UPDATE subnets SET project_id = NULL, released_at = $2 WHERE project_id = $1")
             .bind(project.as_str())

@@ -26,7 +26,9 @@ async fn ensuring_twice_is_ensuring_once() {
         assert!(found.address.is_some() && found.address == address);
         world.backend.stop_container(&id, 1).await.unwrap();
         world.backend.stop_container(&id, 1).await.unwrap();
-        assert!(matches!(world.ended(&id).await, ContainerState::Exited { oom_killed: false, .. }));
+        let stopped = world.backend.inspect(&id).await.unwrap().unwrap().state;
+        assert!(matches!(stopped, ContainerState::Exited { oom_killed: false, .. }));
+        assert_eq!(world.backend.list(&world.labels.installation).await.unwrap().containers[0].state, stopped);
         world.remove_all().await;
     })
     .await;

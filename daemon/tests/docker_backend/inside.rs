@@ -1,27 +1,32 @@
 //! What happens inside: logs, commands, usage, and files that containers own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptions};
 use supamanager::backend::{Backend, BackendError, ExecRequest};
 use supamanager::domain::Secret;
 use supamanager::stack::{BindMode, Logging, Mount, MountSource};
 
-use crate::world::with_world;
+use crate::world::{IMAGE, with_world};
 
 #[tokio::test]
 async fn the_last_lines_come_in_order_with_their_stream() {
     with_world(|world| async move {
-        let long = "head -c 40000 /dev/zero | while read -r x; do :; done; seq -s x 12000";
-        let script = format!("for i in 1 2 3 4 5; do echo out $i; sleep 0.02; echo err $i >&2; sleep 0.02; done; {long}");
-        let service = world.service("db", &script);
+        let script = "for i in 1 2 3; do echo out $i; echo err $i >&2; done; seq -s x 12000; echo done; sleep 600";
+        let service = world.service("db", script);
         let id = world.running(&service).await;
-        world.ended(&id).await;
+        world.written(&id, "done").await;
         let lines = world.backend.logs(&id, 100).await.unwrap();
-        assert_eq!(lines.len(), 11);
-        assert_eq!((lines[0].text.as_str(), lines[0].stream), ("out 1", "stdout"));
-        assert_eq!((lines[9].text.as_str(), lines[9].stream), ("err 5", "stderr"));
-        assert_eq!(lines[10].text.len(), 16 * 1024);
+        // The two streams are two pipes: each has its order, both together have none.
+        let of = |stream: &str| {
+            let texts = lines.iter().filter(|line| line.stream == stream).map(|line| line.text.chars().take(6).collect());
+            texts.collect::<Vec<String>>()
+        };
+        assert_eq!(of("stdout"), ["out 1", "out 2", "out 3", "1x2x3x", "done"]);
+        assert_eq!(of("stderr"), ["err 1", "err 2", "err 3"]);
+        assert!(lines.iter().any(|line| line.text.len() == 16 * 1024));
         assert!(lines[0].timestamp.ends_with('Z') && lines[0].timestamp.contains('T'));
         assert!(world.backend.logs(&id, 2).await.unwrap().len() <= 2);
         assert!(world.backend.logs(&id, 0).await.unwrap().is_empty());
@@ -122,19 +127,12 @@ async fn files_of_another_owner_are_removed_and_symlinks_are_not_followed() {
         let outside = world.folder.join("outside");
         std::fs::create_dir(&outside).unwrap();
         std::fs::write(outside.join("kept"), "x").unwrap();
-        let script = format!(
-            "mkdir -p /data/a/b /data/.hidden; touch /data/a/b/file '/data/a/with space' /data/.hidden/x; seq 1 3 > /data/a/n; \
-             chown -R 4711:4711 /data/a; cat /bin/sh > /dev/null; ls=1; cd /data; exec 3<&0; : {}",
-            outside.display()
-        );
-        let mut service = world.service("db", &script);
-        service.mounts.push(Mount {
-            source: MountSource::Folder("volumes/data".into()),
-            target: "/data".into(),
-            mode: BindMode::ReadWrite,
-        });
+        let script = "mkdir -p /data/a/b /data/.hidden; touch /data/a/b/file '/data/a/with space' /data/.hidden/x; seq 1 3 > /data/a/n; \
+                      chown -R 4711:4711 /data/a; echo done; sleep 600";
+        let mut service = world.service("db", script);
+        service.mounts.push(Mount { source: MountSource::Folder("volumes/data".into()), target: "/data".into(), mode: BindMode::ReadWrite });
         let id = world.running(&service).await;
-        world.ended(&id).await;
+        world.written(&id, "done").await;
         let volumes = world.folder.join("volumes");
         std::os::unix::fs::symlink(&outside, volumes.join("data/link")).unwrap();
         assert!(volumes.join("data/a/b/file").exists());
@@ -151,6 +149,34 @@ async fn files_of_another_owner_are_removed_and_symlinks_are_not_followed() {
         let seen = world.backend.list(&world.labels.installation).await.unwrap();
         assert_eq!(seen.containers.len(), 1, "a helper is left");
         world.remove_all().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_helper_that_a_killed_daemon_left_is_replaced_and_a_foreign_one_is_told() {
+    with_world(|world| async move {
+        let volumes = world.folder.join("volumes");
+        let name = world.name("helper");
+        let make = |labels: HashMap<String, String>| {
+            let body = ContainerCreateBody {
+                image: Some(IMAGE.into()),
+                cmd: Some(vec!["/bin/sh".into()]),
+                labels: Some(labels),
+                ..Default::default()
+            };
+            world.raw.create_container(Some(CreateContainerOptionsBuilder::new().name(&name).build()), body)
+        };
+        let mut labels: HashMap<_, _> = world.labels.to_map().into_iter().collect();
+        labels.insert("io.supamanager.role".into(), "helper".into());
+        make(labels).await.unwrap();
+        world.backend.empty_folder(&volumes, &world.image_digest, &world.labels).await.unwrap();
+        assert_eq!(std::fs::read_dir(&volumes).unwrap().count(), 0, "the folder is not empty");
+
+        let foreign = make(HashMap::new()).await.unwrap().id;
+        let error = world.backend.empty_folder(&volumes, &world.image_digest, &world.labels).await.unwrap_err();
+        world.raw.remove_container(&foreign, None::<RemoveContainerOptions>).await.expect("the foreign container was touched");
+        assert!(matches!(error, BackendError::NameTaken { kind: "container", .. }), "{error}");
     })
     .await;
 }

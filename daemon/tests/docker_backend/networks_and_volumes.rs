@@ -127,13 +127,12 @@ async fn a_volume_is_bound_to_its_folder_and_filled_from_the_image() {
         assert_eq!(labels["com.docker.compose.project"], world.labels.project.to_string());
         assert_eq!(labels["com.docker.compose.volume"], "config");
 
-        let mut service = world.service("db", "cat /etc/from-image");
+        let mut service = world.service("db", "cat /etc/from-image; sleep 600");
         let mount =
             |key: &str| Mount { source: MountSource::Volume(key.into()), target: "/etc".into(), mode: BindMode::ReadWrite };
         service.mounts = vec![mount("config")];
         let id = world.running(&service).await;
-        world.ended(&id).await;
-        assert_eq!(world.backend.logs(&id, 5).await.unwrap()[0].text, "filled from the image");
+        world.written(&id, "filled from the image").await;
         assert!(world.folder.join("volumes/config/from-image").exists());
 
         // Bound to another folder by now: told, not replaced.

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -16,7 +16,7 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt;
 use supamanager::backend::docker::DockerBackend;
-use supamanager::backend::{Backend, ContainerSpec, ContainerState, Labels, NetworkSpec, VolumeSpec};
+use supamanager::backend::{Backend, ContainerSpec, Labels, NetworkSpec, VolumeSpec};
 use supamanager::domain::{InstallationId, OperationId, ProjectRef, Secret, ServiceName};
 use supamanager::stack::{Logging, Network, Service, Volume};
 
@@ -72,10 +72,10 @@ impl World {
         let project = ProjectRef::parse(&letters).unwrap();
         let folder = std::env::temp_dir().join(format!("supamanager-docker-test/{letters}"));
         std::fs::create_dir_all(folder.join("volumes/data")).unwrap();
-        // One /27 of 10.199.0.0/16 each; the process id keeps two runs on one engine apart.
-        let third = u8::try_from((std::process::id() * 37) % 200).unwrap();
+        // One /27 of 10.199.0.0/16 each, from a random place on, so that two runs on one engine rarely meet.
+        static BASE: LazyLock<u8> = LazyLock::new(|| u8::from_str_radix(&random_hex(1), 16).unwrap() % 200);
         let number = SUBNETS.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("10.199.{}", u16::from(third) + u16::from(number / 8));
+        let prefix = format!("10.199.{}", *BASE + number / 8);
         let first = u16::from(number % 8) * 32;
         Self {
             backend,
@@ -170,15 +170,15 @@ impl World {
         id
     }
 
-    /// Waits for an end, at most ten seconds.
-    pub async fn ended(&self, id: &str) -> ContainerState {
+    /// Waits until a container has written this line, at most ten seconds: its end would not do, for it is restarted.
+    pub async fn written(&self, id: &str, line: &str) {
         for _ in 0..100 {
-            match self.backend.inspect(id).await.unwrap().unwrap().state {
-                ContainerState::Running => tokio::time::sleep(Duration::from_millis(100)).await,
-                state => return state,
+            if self.backend.logs(id, 100).await.unwrap().iter().any(|found| found.text == line) {
+                return;
             }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("the container goes on running");
+        panic!("the container never wrote {line:?}");
     }
 
     /// Removes everything that the test made, by the backend's own calls.

@@ -29,7 +29,8 @@ pub async fn delete(
     }
     let operation = api.lifecycle.delete(&project).await?;
     let parts = api.lifecycle.parts();
-    people::audit(&parts.store, &parts.clock, &token, "project.delete", Some(&project.id), &json!({"name": project.name})).await?;
+    people::audit(&parts.store, &parts.clock, &token, "project.delete", Some(&project.id), &json!({"name": project.name}))
+        .await?;
     let answer = AcceptedBody { id: project.id.to_string(), status: "DELETING", operation_id: operation.to_string() };
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }

@@ -82,7 +82,10 @@ fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
-        _ => Err(ApiError::shape("Idempotency-Key", format!("Idempotency-Key must be 1 to {KEY_BYTES_MAX} visible ASCII characters"))),
+        _ => Err(ApiError::shape(
+            "Idempotency-Key",
+            format!("Idempotency-Key must be 1 to {KEY_BYTES_MAX} visible ASCII characters"),
+        )),
     }
 }
 
@@ -93,7 +96,11 @@ async fn organization(api: &Api, token: &Token, given: Option<String>) -> ApiRes
     if given == token.organization_id && organizations.contains(&given) {
         return Ok(given);
     }
-    let message = format!("there is no organisation `{}`: this token owns `{}`", given.chars().take(64).collect::<String>(), token.organization_id);
+    let message = format!(
+        "there is no organisation `{}`: this token owns `{}`",
+        given.chars().take(64).collect::<String>(),
+        token.organization_id
+    );
     Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_value", message).field("organization_id"))
 }
 
@@ -102,6 +109,8 @@ async fn region(api: &Api, given: Option<String>) -> ApiResult<String> {
     match (given, regions.as_slice()) {
         (Some(region), _) => Ok(region),
         (None, [only]) => Ok(only.clone()),
-        (None, several) => Err(ApiError::shape("region", format!("there are several regions: name one of {}", several.join(", ")))),
+        (None, several) => {
+            Err(ApiError::shape("region", format!("there are several regions: name one of {}", several.join(", "))))
+        }
     }
 }

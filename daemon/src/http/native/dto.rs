@@ -281,7 +281,15 @@ impl HealthCheckBody {
     pub fn of(seen: Option<&Observation>) -> Self {
         let Some(seen) = seen else {
             let reason = "nobody has looked yet".to_owned();
-            return Self { healthy: false, endpoint: String::new(), last_check: None, latency_ms: 0, reason, error: None, since: None };
+            return Self {
+                healthy: false,
+                endpoint: String::new(),
+                last_check: None,
+                latency_ms: 0,
+                reason,
+                error: None,
+                since: None,
+            };
         };
         let unhealthy = seen.state == crate::domain::ServiceState::Unhealthy;
         Self {

@@ -30,7 +30,11 @@ async fn project(api: &Api, token: &Token, id: &str) -> ApiResult<Project> {
 async fn live_project(api: &Api, token: &Token, id: &str) -> ApiResult<Project> {
     let project = project(api, token, id).await?;
     if project.status == ProjectStatus::Deleted {
-        return Err(ApiError::new(axum::http::StatusCode::CONFLICT, "wrong_state", "the project is DELETED: nothing can be done with it"));
+        return Err(ApiError::new(
+            axum::http::StatusCode::CONFLICT,
+            "wrong_state",
+            "the project is DELETED: nothing can be done with it",
+        ));
     }
     Ok(project)
 }

@@ -25,7 +25,11 @@ pub async fn list(State(api): State<Api>, Extension(token): Extension<Token>, Pa
 
 /// One operation.
 #[utoipa::path(get, path = "/platform/operations/{id}", responses((status = 200, body = OperationBody), (status = 404, body = ErrorBody)))]
-pub async fn get(State(api): State<Api>, Extension(token): Extension<Token>, Path(id): Path<String>) -> ApiResult<Json<OperationBody>> {
+pub async fn get(
+    State(api): State<Api>,
+    Extension(token): Extension<Token>,
+    Path(id): Path<String>,
+) -> ApiResult<Json<OperationBody>> {
     let missing = || ApiError::not_found("operation", &id.chars().take(64).collect::<String>());
     let parsed = OperationId::parse(&id).map_err(|_| missing())?;
     let operation = api.lifecycle.parts().store.operation(&parsed).await?.ok_or_else(missing)?;

@@ -48,7 +48,8 @@ pub async fn list(
             ApiError::shape("status", format!("status must be one of {}", known.join(", ")))
         })
     });
-    let cursor = query.cursor.as_deref().map(|text| ProjectRef::parse(text).map_err(|error| ApiError::shape("cursor", error.to_string())));
+    let cursor =
+        query.cursor.as_deref().map(|text| ProjectRef::parse(text).map_err(|error| ApiError::shape("cursor", error.to_string())));
     let status = status.transpose()?;
     let limit = query.limit.unwrap_or(50);
     if !(1..=PAGE_MAX).contains(&limit) {
@@ -75,7 +76,11 @@ pub async fn list(
 
 /// One project with its services, health checks and usage.
 #[utoipa::path(get, path = "/platform/projects/{id}", responses((status = 200, body = ProjectBody), (status = 404, body = ErrorBody)))]
-pub async fn get(State(api): State<Api>, Extension(token): Extension<Token>, Path(id): Path<String>) -> ApiResult<Json<ProjectBody>> {
+pub async fn get(
+    State(api): State<Api>,
+    Extension(token): Extension<Token>,
+    Path(id): Path<String>,
+) -> ApiResult<Json<ProjectBody>> {
     let project = project(&api, &token, &id).await?;
     let parts = api.lifecycle.parts();
     let seen = parts.store.observations(&project.id).await?;
@@ -103,7 +108,11 @@ pub async fn get(State(api): State<Api>, Extension(token): Extension<Token>, Pat
 
 /// The last look at every service.
 #[utoipa::path(get, path = "/platform/projects/{id}/health", responses((status = 200, description = "Service -> health check"), (status = 404, body = ErrorBody)))]
-pub async fn health(State(api): State<Api>, Extension(token): Extension<Token>, Path(id): Path<String>) -> ApiResult<Json<Value>> {
+pub async fn health(
+    State(api): State<Api>,
+    Extension(token): Extension<Token>,
+    Path(id): Path<String>,
+) -> ApiResult<Json<Value>> {
     let project = project(&api, &token, &id).await?;
     let seen = api.lifecycle.parts().store.observations(&project.id).await?;
     Ok(Json(json!({"id": project.id, "status": project.status, "health_checks": health_checks(&api, &project, &seen)})))

@@ -54,7 +54,8 @@ impl StepEffect for Folder {
 }
 
 fn helper_image(context: &StepContext) -> Result<String, StepError> {
-    let missing = || StepError::permanent("no_helper_image", "the template set names no `helper` service whose image can remove files");
+    let missing =
+        || StepError::permanent("no_helper_image", "the template set names no `helper` service whose image can remove files");
     let helper = context.set.spec.helper.as_ref().and_then(|name| context.set.spec.service(name)).ok_or_else(missing)?;
     let images = context.parts.templates.images(&context.project.image_set).map_err(|_| missing())?;
     images.images.get(&helper.image).cloned().ok_or_else(missing)

@@ -20,7 +20,11 @@ impl StepEffect for OwnerPassword {
             let (Some(role), Some(admin), Some(service)) = (&secret.role, &secret.admin_role, &secret.service) else { continue };
             let missing = || StepError::permanent("secret_missing", format!("secret {} is not in the store", secret.name));
             let password = context.secrets.get(&secret.name).ok_or_else(missing)?;
-            context.reach().set_password(service, admin, role, password, context.time_left()).await.map_err(|error| StepError::from(error).of(service))?;
+            context
+                .reach()
+                .set_password(service, admin, role, password, context.time_left())
+                .await
+                .map_err(|error| StepError::from(error).of(service))?;
             set.push(role.as_str());
         }
         Ok(format!("set for {}", set.join(", ")))

@@ -47,7 +47,9 @@ impl StepEffect for Render {
         let rendered = context.set.spec.files.iter().map(|file| file.path.as_str());
         for path in rendered.chain([ENV_FILE]) {
             match std::fs::remove_file(folder.join(path)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StepError::file(&folder.join(path), &error)),
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StepError::file(&folder.join(path), &error));
+                }
                 _ => {}
             }
         }
@@ -127,7 +129,10 @@ fn substitute(context: &StepContext, file: &RenderedFile) -> Result<String, Step
         let name = from.get(2..end).unwrap_or_default();
         let spec = context.set.spec.secrets.iter().find(|secret| secret.name == name && secret.kind != SecretKind::OwnerPassword);
         let value = spec.and_then(|spec| context.secrets.get(&spec.name)).ok_or_else(|| {
-            StepError::permanent("unknown_reference", format!("{} refers to `${{{name}}}`, which is no secret a file may hold", file.path))
+            StepError::permanent(
+                "unknown_reference",
+                format!("{} refers to `${{{name}}}`, which is no secret a file may hold", file.path),
+            )
         })?;
         text.push_str(value.expose());
         rest = &from[end + 1..];
@@ -139,7 +144,8 @@ fn substitute(context: &StepContext, file: &RenderedFile) -> Result<String, Step
 /// Only what the compose file mentions.
 fn env_file(context: &StepContext, stack: &FencedStack) -> Result<String, StepError> {
     let values = stack.services.values().flat_map(|service| service.environment.values());
-    let malformed = |error: compose::ReferenceError| StepError::permanent("compose_invalid", format!("{COMPOSE_FILE}: a value {error}"));
+    let malformed =
+        |error: compose::ReferenceError| StepError::permanent("compose_invalid", format!("{COMPOSE_FILE}: a value {error}"));
     let mut names = BTreeSet::new();
     for value in values {
         names.extend(compose::references(value).map_err(malformed)?);

@@ -10,7 +10,10 @@ use crate::subnets::Layout;
 pub(super) fn build(context: &StepContext) -> Result<Value, StepError> {
     let project = &context.project;
     let images = context.parts.templates.images(&project.image_set).map_err(|known| {
-        StepError::permanent("unknown_image_set", format!("there is no image set `{}`: use {}", project.image_set, known.join(", ")))
+        StepError::permanent(
+            "unknown_image_set",
+            format!("there is no image set `{}`: use {}", project.image_set, known.join(", ")),
+        )
     })?;
     let layout = layout(context)?;
     let mut fixed = Map::new();

@@ -28,7 +28,9 @@ impl StepEffect for Start {
         let mut needed: Vec<ServiceName> = Vec::new();
         for service in &wave {
             let after = context.set.spec.service(service).map(|spec| spec.after.as_slice()).unwrap_or_default();
-            needed.extend(after.iter().filter(|dependency| dependency.until == Until::Healthy).map(|dependency| dependency.service.clone()));
+            needed.extend(
+                after.iter().filter(|dependency| dependency.until == Until::Healthy).map(|dependency| dependency.service.clone()),
+            );
         }
         needed.sort();
         needed.dedup();

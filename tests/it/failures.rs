@@ -1,0 +1,219 @@
+//! What goes wrong, and how it is said: a clear error within its deadline, nothing left, the way on open.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::world::{Daemon, Decoys, Engine, Options, copy_folder, root, scratch};
+
+fn tiny() -> Options {
+    Engine.tiny_image();
+    Options::default()
+        .set("SUPAMANAGER_TEMPLATES_DIR", root().join("tests/fixtures/tiny").display().to_string())
+        .set("SUPAMANAGER_TEMPLATE_SET", "tiny")
+        .set("SUPAMANAGER_IMAGE_SET", "tiny")
+}
+
+/// The repository's templates with one more image set, `broken`, made from `base` by replacing one image.
+fn broken_images(base: &std::path::Path, base_set: &str, replace: &str, with: &str) -> std::path::PathBuf {
+    let folder = scratch("broken-templates");
+    copy_folder(base, &folder);
+    let text = std::fs::read_to_string(folder.join(format!("images/{base_set}.toml"))).expect("the image set");
+    assert!(text.contains(replace), "{replace} is not in {base_set}");
+    let text = text.replace(replace, with).replace(&format!("name = \"{base_set}\""), "name = \"broken\"");
+    std::fs::write(folder.join("images/broken.toml"), text).expect("written");
+    folder
+}
+
+#[tokio::test]
+async fn a_database_that_never_becomes_healthy_fails_with_its_last_lines_and_can_be_retried() {
+    let decoys = Decoys::make(Engine, "-failures");
+    let templates =
+        broken_images(&root().join("templates"), "sandbox", "supamanager-sandbox/db:1", "supamanager-sandbox/db-unhealthy:1");
+    let options = Options::default()
+        .set("SUPAMANAGER_TEMPLATES_DIR", templates.display().to_string())
+        .set("SUPAMANAGER_IMAGE_SET", "broken")
+        .set("SUPAMANAGER_DEADLINES_HEALTHY_S", "12");
+    let daemon = Daemon::ready("unhealthy", options).await;
+    let begun = Instant::now();
+    let created = daemon.api.create(json!({"name": "unlucky"})).await;
+    let id = created["id"].as_str().expect("an id");
+    let project = daemon.api.settled(id, &["FAILED", "ACTIVE_HEALTHY"], Duration::from_secs(90)).await;
+    assert!(begun.elapsed() < Duration::from_secs(60), "the deadline is 12 s, it took {:?}", begun.elapsed());
+    let error = &project["error"];
+    assert_eq!((project["status"].as_str(), error["code"].as_str()), (Some("FAILED"), Some("not_healthy")), "{error:#}");
+    assert!(
+        error["message"].as_str().is_some_and(|message| message.starts_with("db did not become healthy within 12 s")),
+        "{error:#}"
+    );
+    assert!(error["log_tail"].as_array().is_some_and(|lines| !lines.is_empty()), "{error:#}");
+    assert_eq!(daemon.objects(), Vec::<String>::new(), "a failed create leaves nothing");
+    assert!(!daemon.data.join("projects").join(id).exists());
+    // Its identity is kept: a retry answers with the same keys, and fails the same way.
+    let keys = daemon.api.get(&format!("/platform/projects/{id}/credentials")).await.body;
+    assert_eq!(keys["api_keys"], created["api_keys"]);
+    assert_eq!(daemon.api.post(&format!("/platform/projects/{id}/retry"), json!({})).await.status, 202);
+    daemon.api.settled(id, &["FAILED"], Duration::from_secs(90)).await;
+    let operations = daemon.api.get(&format!("/platform/projects/{id}/operations")).await.body;
+    assert_eq!(operations["operations"].as_array().map(Vec::len), Some(2), "both tries are on record");
+    daemon.api.gone(id).await;
+    decoys.untouched(Engine);
+    daemon.finish();
+    std::fs::remove_dir_all(templates).expect("the templates go");
+}
+
+#[tokio::test]
+async fn a_service_that_crashes_is_named_before_the_deadline() {
+    let templates =
+        broken_images(&root().join("templates"), "sandbox", "supamanager-sandbox/auth:1", "supamanager-sandbox/auth-crash:1");
+    let options = Options::default()
+        .set("SUPAMANAGER_TEMPLATES_DIR", templates.display().to_string())
+        .set("SUPAMANAGER_IMAGE_SET", "broken");
+    let daemon = Daemon::ready("crash", options).await;
+    let created = daemon.api.create(json!({"name": "crashing"})).await;
+    let id = created["id"].as_str().expect("an id");
+    let project = daemon.api.settled(id, &["FAILED", "ACTIVE_HEALTHY"], Duration::from_secs(200)).await;
+    let error = &project["error"];
+    assert_eq!((project["status"].as_str(), error["code"].as_str()), (Some("FAILED"), Some("service_crashes")), "{error:#}");
+    assert!(error["message"].as_str().is_some_and(|message| message.starts_with("auth ended")), "{error:#}");
+    daemon.api.gone(id).await;
+    daemon.finish();
+    std::fs::remove_dir_all(templates).expect("the templates go");
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_exist_fails_clearly() {
+    let tiny_folder = root().join("tests/fixtures/tiny");
+    let templates = broken_images(&tiny_folder, "tiny", "supamanager-sandbox/tiny:1", "127.0.0.1:9/none:1");
+    let options = tiny().set("SUPAMANAGER_TEMPLATES_DIR", templates.display().to_string()).set("SUPAMANAGER_IMAGE_SET", "broken");
+    let daemon = Daemon::ready("no-image", options).await;
+    let created = daemon.api.create(json!({"name": "no image"})).await;
+    let id = created["id"].as_str().expect("an id");
+    let project = daemon.api.settled(id, &["FAILED", "ACTIVE_HEALTHY"], Duration::from_secs(150)).await;
+    let error = &project["error"];
+    assert_eq!((error["step"].as_str(), error["code"].as_str()), (Some("images"), Some("image_unavailable")), "{error:#}");
+    assert!(error["message"].as_str().is_some_and(|message| message.contains("127.0.0.1:9/none:1")), "{error:#}");
+    daemon.api.gone(id).await;
+    daemon.finish();
+    std::fs::remove_dir_all(templates).expect("the templates go");
+}
+
+#[tokio::test]
+async fn a_port_taken_by_someone_else_is_passed_over_or_replaced() {
+    let mut daemon = Daemon::ready("ports", tiny()).await;
+    // Taken before: passed over.
+    let _held = TcpListener::bind(("127.0.0.1", daemon.first_port)).expect("free");
+    let first = daemon.api.healthy(json!({"name": "passed over"})).await;
+    assert_eq!(first["endpoint"], format!("http://127.0.0.1:{}", daemon.first_port + 1));
+    // Taken between reservation and start: replaced, and said so.
+    daemon.stop();
+    daemon.launch(&[("SUPAMANAGER_FAILPOINT", "create.start.2.before_intent")]);
+    daemon.reachable("/readyz").await;
+    let created = daemon.api.create(json!({"name": "replaced"})).await;
+    let id = created["id"].as_str().expect("an id").to_owned();
+    let marker = daemon.data.join("failpoint");
+    for _ in 0..600 {
+        if marker.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    daemon.kill();
+    std::fs::remove_file(marker).expect("the failpoint was hit");
+    let reserved = daemon.first_port + 2;
+    let _thief = TcpListener::bind(("127.0.0.1", reserved)).expect("not yet published");
+    daemon.launch(&[]);
+    daemon.reachable("/readyz").await;
+    let project = daemon.api.settled(&id, &["ACTIVE_HEALTHY", "FAILED"], Duration::from_secs(60)).await;
+    assert_eq!(project["status"], "ACTIVE_HEALTHY", "{:#}", project["error"]);
+    assert_eq!(created["endpoint"], format!("http://127.0.0.1:{reserved}"));
+    assert_eq!(project["endpoint"], format!("http://127.0.0.1:{}", reserved + 1));
+    let answer = reqwest::get(project["endpoint"].as_str().expect("a URL")).await.expect("the new port answers");
+    assert_eq!(answer.status().as_u16(), 404, "busybox has no page there");
+    for id in [first["id"].as_str().expect("an id"), &id] {
+        daemon.api.gone(id).await;
+    }
+    daemon.finish();
+}
+
+#[tokio::test]
+async fn a_full_port_range_answers_507_and_names_itself() {
+    let port = Daemon::next_port();
+    let daemon = Daemon::ready("full", tiny().set("SUPAMANAGER_PORTS_API", format!("{port}-{port}"))).await;
+    let held = TcpListener::bind(("127.0.0.1", port)).expect("free");
+    let answer = daemon.api.post("/platform/projects", json!({"name": "no room"})).await;
+    assert_eq!((answer.status, answer.body["code"].as_str()), (507, Some("port_range_full")), "{}", answer.body);
+    assert!(
+        answer.body["message"].as_str().is_some_and(|message| message.contains(&format!("`api` ({port}-{port})"))),
+        "{}",
+        answer.body
+    );
+    drop(held);
+    let project = daemon.api.healthy(json!({"name": "room"})).await;
+    daemon.api.gone(project["id"].as_str().expect("an id")).await;
+    daemon.finish();
+}
+
+#[tokio::test]
+async fn a_subnet_that_another_network_holds_is_replaced() {
+    let daemon = Daemon::ready("subnet", tiny().set("SUPAMANAGER_SUBNETS_POOL", "10.213.80.0/26")).await;
+    // Without a route on the host only the engine knows about it.
+    Engine.docker(&["network", "create", "--internal", "--subnet", "10.213.80.0/27", "supamanager-foreign-subnet"]);
+    let project = daemon.api.healthy(json!({"name": "moved"})).await;
+    let network = Engine.inspect(&format!("supamanager-{}", project["id"].as_str().expect("an id")));
+    assert_eq!(network["IPAM"]["Config"][0]["Subnet"], "10.213.80.32/27");
+    Engine.docker(&["network", "rm", "supamanager-foreign-subnet"]);
+    daemon.api.gone(project["id"].as_str().expect("an id")).await;
+    daemon.finish();
+}
+
+#[tokio::test]
+async fn an_engine_that_is_down_answers_503_and_reads_go_on() {
+    let options = tiny().set("DOCKER_HOST", "unix:///nowhere/docker.sock").expecting("the container engine is away");
+    let daemon = Daemon::start("engine-down", options).await;
+    let begun = Instant::now();
+    let answer = daemon.api.post("/platform/projects", json!({"name": "x"})).await;
+    assert_eq!((answer.status, answer.body["code"].as_str()), (503, Some("engine_away")), "{}", answer.body);
+    assert!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
+    assert_eq!(daemon.api.get("/platform/projects").await.status, 200);
+    assert_eq!((daemon.api.get("/readyz").await.status, daemon.api.get("/healthz").await.status), (503, 200));
+    daemon.finish();
+}
+
+#[tokio::test]
+async fn a_name_held_by_somebody_else_is_said_and_left_alone() {
+    let mut daemon = Daemon::ready("name-taken", tiny()).await;
+    daemon.stop();
+    daemon.launch(&[("SUPAMANAGER_FAILPOINT", "create.containers.before_intent")]);
+    daemon.reachable("/readyz").await;
+    let created = daemon.api.create(json!({"name": "mine"})).await;
+    let id = created["id"].as_str().expect("an id").to_owned();
+    let marker = daemon.data.join("failpoint");
+    for _ in 0..600 {
+        if marker.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    daemon.kill();
+    std::fs::remove_file(marker).expect("the failpoint was hit");
+    let foreign = format!("supamanager-{id}-front");
+    Engine.docker(&["create", "--name", &foreign, "supamanager-sandbox/tiny:1", "true"]);
+    daemon.launch(&[]);
+    daemon.reachable("/readyz").await;
+    let project = daemon.api.settled(&id, &["ACTIVE_HEALTHY", "FAILED"], Duration::from_secs(60)).await;
+    assert_eq!(
+        (project["status"].as_str(), project["error"]["code"].as_str()),
+        (Some("FAILED"), Some("name_taken")),
+        "{:#}",
+        project["error"]
+    );
+    assert_eq!(Engine.inspect(&foreign)["State"]["Status"], "created", "it is still there");
+    Engine.docker(&["rm", &foreign]);
+    // With the name free again, a retry brings it up.
+    assert_eq!(daemon.api.post(&format!("/platform/projects/{id}/retry"), json!({})).await.status, 202);
+    daemon.api.settled(&id, &["ACTIVE_HEALTHY"], Duration::from_secs(60)).await;
+    daemon.api.gone(&id).await;
+    daemon.finish();
+}

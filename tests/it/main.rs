@@ -1,0 +1,11 @@
+//! The integration suite: the real binary, a real engine, real PostgreSQL. `tests/run.sh` runs it area by area and
+//! prints the table; `cargo test -p supamanager-tests --test it -- stack::` runs one area.
+
+mod world;
+
+mod api;
+mod command_line;
+mod failures;
+mod kills;
+mod stack;
+mod tidy;

@@ -1,0 +1,161 @@
+//! The whole line on a real engine: ten services from one POST, used from outside, gone without a trace.
+
+mod checks;
+mod secrets;
+
+use std::process::Command;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::world::{Daemon, Decoys, Engine, Options, copy_folder, root, scratch};
+use checks::{Project, run};
+
+/// Quotes of both kinds, a dollar sign, braces, a hash, a colon, a leading dash, two scripts and an emoji.
+const NAME: &str = r#"- O'Brien's "App" $HOME ${JWT_SECRET} {{ x }} # 1: 日本語 🐘"#;
+/// The same idea for the owner's password: any characters (api.md, Passwords).
+const PASSWORD: &str = r#"p'a"s\s w/ü:@#%$ß{}`&;"#;
+
+const SERVICES: [&str; 10] = ["analytics", "auth", "db", "imgproxy", "kong", "meta", "realtime", "rest", "storage", "vector"];
+
+#[tokio::test]
+async fn a_project_becomes_healthy_and_is_gone_without_a_trace() {
+    let decoys = Decoys::make(Engine, "-stack");
+    let templates = secrets::templates_that_show_the_plugins_input();
+    let options = Options::default()
+        .set("SUPAMANAGER_TEMPLATES_DIR", templates.display().to_string())
+        .set("SUPAMANAGER_LOG_FILTER", "supamanager=trace,info");
+    let mut daemon = Daemon::ready("stack", options).await;
+    let body = json!({"name": NAME, "region": "us-east", "organization_id": "default", "db_pass": PASSWORD});
+    let created = daemon.api.call(Method::POST, "/platform/projects", Some(body), &[]).await;
+    the_answer_to_a_create_has_the_designs_fields(&created.body, created.status, created.location.as_deref());
+    let id = created.body["id"].as_str().expect("an id").to_owned();
+    let settled = daemon.api.settled(&id, &["ACTIVE_HEALTHY", "FAILED"], Duration::from_secs(300)).await;
+    assert_eq!(settled["status"], "ACTIVE_HEALTHY", "{:#}", settled["error"]);
+    the_project_has_the_designs_fields(&settled);
+    let project = Project::of(&daemon, &id).await;
+    project.the_gateway_answers_its_smoke_table();
+    project.the_database_answers_over_the_published_port(PASSWORD);
+    project.a_row_written_through_sql_is_read_through_the_gateway().await;
+    project.names_survive_yaml_env_sql_and_labels(NAME);
+    project.the_containers_are_labelled_and_limited(&daemon);
+    project.the_folder_is_private();
+    project.the_rendered_stack_meets_its_contract();
+    project.logs_are_served(&daemon).await;
+    secrets::no_secret_leaves_its_place(&daemon, &project).await;
+    project.usage_is_sampled(&daemon).await;
+    daemon.stop();
+    project.the_rendered_folder_stands_on_its_own();
+    daemon.launch(&[]);
+    daemon.reachable("/readyz").await;
+    daemon.api.gone(&id).await;
+    project.nothing_is_left(&daemon);
+    decoys.untouched(Engine);
+    daemon.finish();
+    std::fs::remove_dir_all(templates).expect("the templates go");
+}
+
+fn the_answer_to_a_create_has_the_designs_fields(body: &Value, status: u16, location: Option<&str>) {
+    assert_eq!(status, 201, "{body}");
+    let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
+    let id = text("id");
+    assert!(id.len() == 20 && id.bytes().all(|b| b.is_ascii_lowercase()), "{id}");
+    assert_eq!(location, Some(format!("/platform/projects/{id}").as_str()));
+    assert_eq!((text("name").as_str(), text("status").as_str()), (NAME, "CREATING"));
+    assert!(text("endpoint").starts_with("http://127.0.0.1:"), "{body}");
+    assert!(text("database_url").starts_with("postgres://postgres:***@127.0.0.1:"), "{body}");
+    assert!(text("operation_id").starts_with("op_"));
+    for key in ["anon", "service_role"] {
+        let token = body["api_keys"][key].as_str().expect("a key");
+        let claims = checks::claims(token);
+        assert_eq!((claims["role"].as_str(), claims["iss"].as_str()), (Some(key), Some("supabase")));
+        let years = (claims["exp"].as_i64().expect("exp") - claims["iat"].as_i64().expect("iat")) / (365 * 86_400);
+        assert_eq!(years, 10, "API keys last ten years");
+    }
+}
+
+fn the_project_has_the_designs_fields(project: &Value) {
+    let services: Vec<&str> = project["services"].as_object().expect("services").keys().map(String::as_str).collect();
+    assert_eq!(services, SERVICES);
+    for service in SERVICES {
+        assert_eq!(project["services"][service], "healthy", "{service}");
+        let check = &project["health_checks"][service];
+        assert_eq!(check["healthy"], true, "{service}");
+        assert!(
+            check["last_check"].is_string() && check["latency_ms"].is_i64() && check["error"].is_null(),
+            "{service}: {check}"
+        );
+        assert_eq!(project["containers"][service].as_str().map(str::len), Some(64), "{service} has a container id");
+    }
+    for key in ["name", "endpoint", "organization_id", "region", "created_at", "updated_at"] {
+        assert!(project[key].is_string(), "{key}");
+    }
+    assert!(project["error"].is_null());
+}
+
+#[tokio::test]
+async fn three_projects_at_once_share_nothing() {
+    let daemon = Daemon::ready("three", Options::default()).await;
+    let created =
+        futures_util::future::join_all((0..3).map(|n| daemon.api.create(json!({"name": format!("twin {}", n % 2)})))).await;
+    let ids: Vec<String> = created.iter().map(|body| body["id"].as_str().expect("an id").to_owned()).collect();
+    for id in &ids {
+        let project = daemon.api.settled(id, &["ACTIVE_HEALTHY", "FAILED"], Duration::from_secs(400)).await;
+        assert_eq!(project["status"], "ACTIVE_HEALTHY", "{:#}", project["error"]);
+    }
+    let mut projects = Vec::new();
+    for id in &ids {
+        projects.push(Project::of(&daemon, id).await);
+    }
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        let shared: Vec<_> = projects[one].identity().intersection(&projects[other].identity()).cloned().collect();
+        assert_eq!(shared, Vec::<String>::new(), "names, ports, subnets and secrets are a project's own");
+    }
+    each_vector_sees_its_own_logs_only(&projects).await;
+    for id in &ids {
+        assert_eq!(daemon.api.delete(id).await.status, 202);
+    }
+    for (id, project) in ids.iter().zip(&projects) {
+        daemon.api.settled(id, &["DELETED"], Duration::from_secs(180)).await;
+        project.nothing_is_left(&daemon);
+    }
+    daemon.finish();
+}
+
+/// A request through each gateway leaves a line with the project's mark in its own vector, and in no other.
+async fn each_vector_sees_its_own_logs_only(projects: &[Project]) {
+    for project in projects {
+        project.request(&format!("/rest/v1/mark-{}", project.id)).await;
+    }
+    for project in projects {
+        let own = format!("mark-{}", project.id);
+        let seen = project.vector_events_with(&own).await;
+        assert!(seen.contains(&own), "{} is not in its own vector", own);
+        for other in projects.iter().filter(|other| other.id != project.id) {
+            assert!(!seen.contains(&other.id), "the vector of {} saw {}", project.id, other.id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_eleventh_service_needs_no_line_of_the_daemon() {
+    let folder = scratch("eleven-templates");
+    copy_folder(&root().join("templates"), &folder);
+    let script = root().join("tests/fixtures/sets/make-eleven.py");
+    run(Command::new("python3").arg(script).arg(&folder).args(["--image-set", &crate::world::image_set()]));
+    let options = Options::default()
+        .set("SUPAMANAGER_TEMPLATES_DIR", folder.display().to_string())
+        .set("SUPAMANAGER_TEMPLATE_SET", "eleven")
+        .set("SUPAMANAGER_IMAGE_SET", "eleven");
+    let slot = Daemon::next_port();
+    let options = options.set("SUPAMANAGER_PORTS_STUDIO", format!("{slot}-{}", slot + 9));
+    let daemon = Daemon::ready("eleven", options).await;
+    let project = daemon.api.healthy(json!({"name": "eleven"})).await;
+    let id = project["id"].as_str().expect("an id");
+    assert_eq!(project["services"].as_object().map(serde_json::Map::len), Some(11));
+    assert_eq!(project["services"]["hello"], "healthy");
+    daemon.api.gone(id).await;
+    daemon.finish();
+    std::fs::remove_dir_all(folder).expect("the templates go");
+}

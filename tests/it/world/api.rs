@@ -1,0 +1,103 @@
+//! A REST client that keeps what the daemon says.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, Method};
+use serde_json::Value;
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+    pub location: Option<String>,
+}
+
+/// A client of one daemon.
+#[derive(Clone)]
+pub struct Api {
+    pub url: String,
+    pub token: String,
+    client: Client,
+}
+
+impl Api {
+    pub fn new(url: &str, token: &str) -> Self {
+        let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client");
+        Self { url: url.to_owned(), token: token.to_owned(), client }
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.expect("the daemon answers");
+        let status = answer.status().as_u16();
+        let location = answer.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let text = answer.text().await.expect("a body");
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Answer { status, body, location }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, None, &[]).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::POST, path, Some(body), &[]).await
+    }
+
+    pub async fn create(&self, body: Value) -> Value {
+        let answer = self.post("/platform/projects", body).await;
+        assert_eq!(answer.status, 201, "create: {}", answer.body);
+        answer.body
+    }
+
+    pub async fn delete(&self, id: &str) -> Answer {
+        self.call(Method::DELETE, &format!("/platform/projects/{id}"), Some(serde_json::json!({"confirm": id})), &[]).await
+    }
+
+    pub async fn project(&self, id: &str) -> Value {
+        self.get(&format!("/platform/projects/{id}")).await.body
+    }
+
+    /// Waits until the project is in one of the states; returns it as it is then.
+    pub async fn settled(&self, id: &str, states: &[&str], limit: Duration) -> Value {
+        let begun = Instant::now();
+        loop {
+            let project = self.project(id).await;
+            let status = project["status"].as_str().unwrap_or_default().to_owned();
+            if states.contains(&status.as_str()) {
+                return project;
+            }
+            if begun.elapsed() > limit {
+                let operations = self.get(&format!("/platform/projects/{id}/operations")).await.body;
+                panic!("{id} is {status} after {limit:?}, wanted {states:?}\n{project:#}\n{operations:#}");
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Creates a project and waits until it is healthy.
+    pub async fn healthy(&self, body: Value) -> Value {
+        let created = self.create(body).await;
+        let id = created["id"].as_str().expect("an id").to_owned();
+        let project = self.settled(&id, &["ACTIVE_HEALTHY", "FAILED"], Duration::from_secs(300)).await;
+        assert_eq!(project["status"], "ACTIVE_HEALTHY", "{:#}", project["error"]);
+        project
+    }
+
+    /// Deletes a project and waits until it is gone.
+    pub async fn gone(&self, id: &str) {
+        let answer = self.delete(id).await;
+        assert_eq!(answer.status, 202, "delete: {}", answer.body);
+        self.settled(id, &["DELETED"], Duration::from_secs(180)).await;
+    }
+}

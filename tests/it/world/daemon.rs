@@ -1,0 +1,235 @@
+//! The real binary, started, killed and stopped like an operator's.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{Api, Engine, root, scratch};
+
+/// How a daemon differs from the usual one.
+#[derive(Default, Clone)]
+pub struct Options {
+    /// Extra environment.
+    pub environment: BTreeMap<String, String>,
+    /// Parts of WARN and ERROR lines that this test provokes.
+    pub expected: Vec<String>,
+}
+
+impl Options {
+    /// Sets a variable.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.environment.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Expects log lines that hold this.
+    #[must_use]
+    pub fn expecting(mut self, part: &str) -> Self {
+        self.expected.push(part.to_owned());
+        self
+    }
+}
+
+/// A daemon with a folder, ports and subnets of its own.
+pub struct Daemon {
+    pub data: PathBuf,
+    pub api: Api,
+    pub engine: Engine,
+    /// First port of its ten API ports; its ten database ports follow.
+    pub first_port: u16,
+    options: Options,
+    child: Option<Child>,
+    listen: u16,
+}
+
+/// Daemons of one process share the engine: each takes the next twenty-one ports and the next /24.
+static SLOT: AtomicU16 = AtomicU16::new(0);
+
+impl Daemon {
+    /// The first of twenty-one ports that no daemon of this process has.
+    pub fn next_port() -> u16 {
+        21_000 + SLOT.fetch_add(1, Ordering::Relaxed) * 21
+    }
+
+    /// Starts one and makes a token.
+    pub async fn start(name: &str, options: Options) -> Self {
+        let slot = SLOT.fetch_add(1, Ordering::Relaxed);
+        let first_port = 21_000 + slot * 21;
+        let mut options = options;
+        let defaults = [
+            ("SUPAMANAGER_PORTS_API", format!("{}-{}", first_port, first_port + 9)),
+            ("SUPAMANAGER_PORTS_DB", format!("{}-{}", first_port + 10, first_port + 19)),
+            ("SUPAMANAGER_PORTS_REST_S", "0".to_owned()),
+            ("SUPAMANAGER_SUBNETS_POOL", format!("10.212.{slot}.0/24")),
+            ("SUPAMANAGER_IMAGE_SET", image_set()),
+            ("SUPAMANAGER_TEMPLATES_DIR", root().join("templates").display().to_string()),
+            ("SUPAMANAGER_PLUGINS_DIR", plugins_dir().display().to_string()),
+        ];
+        for (key, value) in defaults {
+            options.environment.entry(key.to_owned()).or_insert(value);
+        }
+        let data = scratch(name);
+        let mut daemon = Self {
+            api: Api::new(&format!("http://127.0.0.1:{}", first_port + 20), ""),
+            engine: Engine,
+            child: None,
+            listen: first_port + 20,
+            data,
+            first_port,
+            options,
+        };
+        daemon.launch(&[]);
+        daemon.reachable("/healthz").await;
+        let token = daemon.command(&["token", "create", "--name", "test"]);
+        daemon.api = Api::new(&daemon.api.url, token.trim());
+        daemon
+    }
+
+    /// The same, waiting until changes are taken.
+    pub async fn ready(name: &str, options: Options) -> Self {
+        let daemon = Self::start(name, options).await;
+        daemon.reachable("/readyz").await;
+        daemon
+    }
+
+    /// Launches the process, with extra environment for this run only.
+    pub fn launch(&mut self, extra: &[(&str, &str)]) {
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("the log");
+        let mut command = self.binary();
+        for (key, value) in extra {
+            command.env(key, value);
+        }
+        let child = command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the daemon");
+        self.child = Some(child);
+    }
+
+    /// Waits until a path answers 200.
+    pub async fn reachable(&self, path: &str) {
+        let begun = Instant::now();
+        let url = format!("{}{path}", self.api.url);
+        while !reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{url} does not answer\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Runs another command of the binary on the same folder; its standard output.
+    pub fn command(&self, arguments: &[&str]) -> String {
+        let output = self.binary().args(arguments).stdin(Stdio::null()).output().expect("the binary");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// The binary with this daemon's environment and no other SUPAMANAGER variable.
+    pub fn binary(&self) -> Command {
+        let mut command = Command::new(binary_path());
+        command.env_clear();
+        for key in ["PATH", "HOME", "DOCKER_HOST"] {
+            if let Ok(value) = std::env::var(key) {
+                command.env(key, value);
+            }
+        }
+        command.env("SUPAMANAGER_LISTEN", format!("127.0.0.1:{}", self.listen)).env("SUPAMANAGER_DATA_DIR", &self.data);
+        command.env("SUPAMANAGER_URL", &self.api.url).env("SUPAMANAGER_TOKEN", &self.api.token);
+        command.envs(&self.options.environment);
+        command
+    }
+
+    /// SIGKILL, and nothing else.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("killed");
+            child.wait().expect("reaped");
+        }
+    }
+
+    /// SIGTERM, as an operator would, with a limit of 30 s.
+    pub fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").arg(&pid).status().expect("kill").success());
+        let begun = Instant::now();
+        while child.try_wait().expect("waited").is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "the daemon does not stop\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// The id on every object of its engine.
+    pub fn installation(&self) -> String {
+        std::fs::read_to_string(self.data.join("installation")).expect("an installation").trim().to_owned()
+    }
+
+    /// What the engine has of this daemon.
+    pub fn objects(&self) -> Vec<String> {
+        self.engine.labelled(&format!("io.supamanager.installation={}", self.installation()))
+    }
+
+    /// Stops it, looks for leaks and unexpected lines, and removes its folder.
+    pub fn finish(mut self) {
+        self.stop();
+        assert_eq!(self.objects(), Vec::<String>::new(), "leaked on the engine");
+        let projects = std::fs::read_dir(self.data.join("projects")).map(|entries| entries.count()).unwrap_or(0);
+        assert_eq!(projects, 0, "leaked in the data folder");
+        let log = self.log();
+        let loud: Vec<&str> = (log.lines())
+            .filter(|line| line.contains(" WARN ") || line.contains("ERROR "))
+            .filter(|line| !self.options.expected.iter().any(|part| line.contains(part)))
+            .collect();
+        assert!(loud.is_empty(), "unexpected lines:\n{}", loud.join("\n"));
+        std::fs::remove_dir_all(&self.data).expect("the folder goes");
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.data.join("daemon.log")
+    }
+}
+
+impl Drop for Daemon {
+    /// A test that panicked leaves its folder for a look, but no process and nothing on the engine.
+    fn drop(&mut self) {
+        if self.child.is_none() {
+            return;
+        }
+        self.kill();
+        let Ok(installation) = std::fs::read_to_string(self.data.join("installation")) else { return };
+        let label = format!("io.supamanager.installation={}", installation.trim());
+        for object in self.engine.labelled(&label) {
+            let (kind, name) = object.split_once(' ').unwrap_or_default();
+            let arguments: &[&str] = match kind {
+                "container" => &["rm", "-f", name],
+                "network" => &["network", "rm", name],
+                _ => &["volume", "rm", name],
+            };
+            let _ = self.engine.try_docker(arguments);
+        }
+    }
+}
+
+/// The image set of the engine tests: the sandbox here, the design's pins on a machine with a registry.
+pub fn image_set() -> String {
+    std::env::var("SUPAMANAGER_TEST_IMAGE_SET").unwrap_or_else(|_| "sandbox".to_owned())
+}
+
+fn binary_path() -> PathBuf {
+    // target/<profile>/deps/it-... -> target/<profile>/supamanager
+    let this = std::env::current_exe().expect("this binary");
+    let path = this.parent().and_then(Path::parent).expect("a profile folder").join("supamanager");
+    assert!(path.is_file(), "{} is missing: make build", path.display());
+    path
+}
+
+fn plugins_dir() -> PathBuf {
+    let folder = root().join("target/plugins");
+    assert!(folder.is_dir(), "{} is missing: make plugins", folder.display());
+    folder
+}

@@ -1,0 +1,92 @@
+//! The engine, seen from outside: by its own command line, never through the daemon.
+
+use std::process::{Command, Stdio};
+
+/// The engine of this machine.
+#[derive(Clone, Copy)]
+pub struct Engine;
+
+impl Engine {
+    /// Runs `docker ARGS`; standard output, or what it said on standard error.
+    pub fn try_docker(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output().expect("docker is installed");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// The same; it must succeed.
+    pub fn docker(&self, arguments: &[&str]) -> String {
+        self.try_docker(arguments).unwrap_or_else(|error| panic!("docker {}: {error}", arguments.join(" ")))
+    }
+
+    /// Everything that carries a label: `container NAME`, `network NAME`, `volume NAME`.
+    pub fn labelled(&self, label: &str) -> Vec<String> {
+        let filter = format!("label={label}");
+        let kinds: [(&str, &[&str]); 3] = [
+            ("container", &["ps", "-a", "--format", "{{.Names}}"]),
+            ("network", &["network", "ls", "--format", "{{.Name}}"]),
+            ("volume", &["volume", "ls", "--format", "{{.Name}}"]),
+        ];
+        let mut found = Vec::new();
+        for (kind, command) in kinds {
+            let listed = self.docker(&[command, &["--filter", &filter]].concat());
+            found.extend(listed.lines().map(|name| format!("{kind} {name}")));
+        }
+        found
+    }
+
+    /// `docker inspect` of one object as JSON.
+    pub fn inspect(&self, name: &str) -> serde_json::Value {
+        let text = self.docker(&["inspect", name]);
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")[0].clone()
+    }
+
+    /// A few megabytes with one program: enough for a container that listens. Made once per engine.
+    pub fn tiny_image(&self) {
+        if self.try_docker(&["image", "inspect", "supamanager-sandbox/tiny:1"]).is_ok() {
+            return;
+        }
+        let script = "set -e; busybox=$(command -v busybox); work=$(mktemp -d); mkdir -p $work/bin $work/tmp; cp $busybox $work/bin/busybox; \
+            ln -s busybox $work/bin/sh; tar -C $work -c . | docker import -c 'ENTRYPOINT [\"/bin/busybox\"]' - supamanager-sandbox/tiny:1; rm -r $work";
+        let done = Command::new("sh").args(["-c", script]).output().expect("a shell");
+        assert!(done.status.success(), "{}: install busybox-static", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+/// Objects that look like ours and are not: they must stay as they are (I3).
+pub struct Decoys {
+    names: [String; 3],
+    before: Vec<String>,
+}
+
+impl Decoys {
+    /// A container, a network and a volume with names and a label like ours, but no installation label.
+    pub fn make(engine: Engine, mark: &str) -> Self {
+        engine.tiny_image();
+        let names = ["container", "network", "volume"].map(|kind| format!("supamanager-decoy{mark}-{kind}"));
+        let label = ["--label", "io.supamanager.project=aaaaaaaaaaaaaaaaaaaa"];
+        let command = ["httpd", "-f", "-p", "9000"];
+        engine.docker(&[&["run", "-d", "--name", &names[0]], &label[..], &["supamanager-sandbox/tiny:1"], &command[..]].concat());
+        engine.docker(&[&["network", "create"], &label[..], &["--subnet", "10.213.77.0/27", &names[1]]].concat());
+        engine.docker(&[&["volume", "create"], &label[..], &[&names[2]]].concat());
+        let mut decoys = Self { names, before: Vec::new() };
+        decoys.before = decoys.state(engine);
+        decoys
+    }
+
+    /// Asserts that nothing about them changed, and removes them.
+    pub fn untouched(self, engine: Engine) {
+        assert_eq!(self.state(engine), self.before, "somebody touched a foreign object");
+        engine.docker(&["rm", "-f", &self.names[0]]);
+        engine.docker(&["network", "rm", &self.names[1]]);
+        engine.docker(&["volume", "rm", &self.names[2]]);
+    }
+
+    fn state(&self, engine: Engine) -> Vec<String> {
+        let container = engine.inspect(&self.names[0]);
+        let started = format!("{} {}", container["Id"], container["State"]["StartedAt"]);
+        let network = engine.inspect(&self.names[1])["Id"].to_string();
+        let volume = engine.inspect(&self.names[2])["CreatedAt"].to_string();
+        vec![started, network, volume]
+    }
+}

@@ -1,0 +1,12 @@
+//! The world under test: a daemon of its own with its own folder, ports and subnets, on the one engine of this
+//! machine. `finish` is part of every test: it looks for leaks and for unexpected WARN and ERROR lines.
+
+mod api;
+mod daemon;
+mod engine;
+mod files;
+
+pub use api::Api;
+pub use daemon::{Daemon, Options, image_set};
+pub use engine::{Decoys, Engine};
+pub use files::{copy_folder, root, scratch};

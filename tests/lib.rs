@@ -1,0 +1,1 @@
+//! Nothing here: the suite is the integration binary `it`, one folder, one process, sentence names.

@@ -1,0 +1,68 @@
+#!/bin/sh
+# `make test`: every suite, one after the other, then a table. A suite that fails does not stop the others, so that
+# one run tells everything; a skipped test fails the run.
+set -eu
+cd "$(dirname "$0")/.."
+cargo=${CARGO:-cargo}
+out=target/test-output
+rows=$out/rows
+mkdir -p "$out"
+: >"$rows"
+failed=0
+
+sh tests/setup/packages.sh gcc libc6-dev curl python3 python3-yaml postgresql-client busybox-static util-linux iproute2
+sh tests/setup/wasm.sh
+
+# suite NAME COMMAND...: runs it, counts its tests, remembers how it ended.
+suite() {
+    name=$1
+    shift
+    log=$out/$name.log
+    begun=$(date +%s)
+    printf '\n== %s\n' "$name"
+    if "$@" >"$log" 2>&1; then ended=ok; else ended=FAILED; failed=1; fi
+    seconds=$(($(date +%s) - begun))
+    passed=$(sum 's/^test result: [^.]*\. \([0-9]*\) passed.*/\1/p' "$log")
+    ignored=$(sum 's/^test result: .* \([0-9]*\) ignored;.*/\1/p' "$log")
+    broken=$(sum 's/^test result: .* \([0-9]*\) failed;.*/\1/p' "$log")
+    checks=$(sum 's/^checks: \([0-9]*\)$/\1/p' "$log")
+    tests=$((passed + broken + checks))
+    # A suite that only says yes or no is one test.
+    [ "$tests" -gt 0 ] || tests=1
+    printf '%s %s %s %s %s\n' "$name" "$tests" "$ignored" "$seconds" "$ended" >>"$rows"
+    if [ "$ended" = ok ]; then echo "ok, $tests tests in $seconds s"; else tail -n 120 "$log"; fi
+}
+
+sum() { sed -n "$1" "$2" | awk '{total += $1} END {print total + 0}'; }
+
+it() { "$cargo" test --locked -q -p supamanager-tests --test it -- "$@"; }
+
+suite format "$cargo" fmt --all --check
+suite build make --no-print-directory plugins
+suite lints "$cargo" clippy --locked --workspace --all-targets -- -D warnings
+suite unit "$cargo" test --locked -q -p supamanager --lib --test fence
+suite plugins-native "$cargo" test --locked -q -p supamanager-plugin -p render-supabase -p probe-service -p post-create-sql
+suite plugin-host env SUPAMANAGER_PLUGINS_DIR="$PWD/target/plugins" "$cargo" test --locked -q -p supamanager --test plugin_host
+suite tidy it tidy::
+suite design python3 tests/design/check.py
+suite engine sh tests/setup/engine.sh start
+suite sandbox sh tests/sandbox/build.sh
+suite contract sh tests/sandbox/contract.sh
+suite docker "$cargo" test --locked -q -p supamanager --test docker_backend
+suite command-line it command_line::
+suite api it api:: --test-threads=4
+suite failures it failures:: --test-threads=3
+suite kills it kills:: --test-threads=2 --nocapture
+suite stack it stack:: --test-threads=1 --nocapture
+
+printf '\n%-16s %7s %8s %8s  %s\n' suite tests skipped seconds result
+awk '{printf "%-16s %7d %8d %8d  %s\n", $1, $2, $3, $4, $5; tests += $2; skipped += $3; seconds += $4}
+     END {printf "%-16s %7d %8d %8d\n", "all", tests, skipped, seconds}' "$rows"
+skipped=$(awk '{total += $3} END {print total + 0}' "$rows")
+tests=$(awk '$5 == "ok" {total += $2} END {print total + 0}' "$rows")
+bad=$(awk '$5 != "ok"' "$rows" | wc -l)
+grep -h '^design lines' "$out/design.log" 2>/dev/null || true
+grep -h '^mutants' "$out/contract.log" 2>/dev/null || true
+printf '\n%s passed, %s failed, %s skipped\n' "$tests" "$bad" "$skipped"
+[ "$skipped" -eq 0 ] || { echo "a skipped test fails the run" >&2; failed=1; }
+exit $failed

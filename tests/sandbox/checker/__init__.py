@@ -1,0 +1,1 @@
+"""Holds a rendered stack against the contract, without an engine."""
