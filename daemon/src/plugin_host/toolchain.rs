@@ -38,20 +38,20 @@ pub struct Toolchain {
 pub enum ToolchainError {
     /// No compiler at all.
     #[error("no Rust compiler was found: install Rust (https://rustup.rs), or name one in SUPAMANAGER_WASM_RUSTC")]
-    NoCompiler,
+    CompilerMissing,
     /// None that can build for Wasm.
     #[error(
         "no Rust compiler here can build for {TARGET} (looked at {}): run `rustup target add {TARGET}`, or on Debian \
          `apt-get install rustc-web rust-web-src`",
         looked_at.join(", ")
     )]
-    NoStandardLibrary {
+    StandardLibraryMissing {
         /// The compilers.
         looked_at: Vec<String>,
     },
     /// The library's sources are here and nothing to link with.
     #[error("{} can build for {TARGET}, but there is no linker: install `rust-lld` with a rustup toolchain, or `wasm-ld` (Debian: apt-get install lld)", rustc.display())]
-    NoLinker {
+    LinkerMissing {
         /// The compiler.
         rustc: PathBuf,
     },
@@ -69,7 +69,7 @@ pub async fn choose(environment: &Environment) -> Result<Toolchain, ToolchainErr
         }
     }
     if compilers.is_empty() {
-        return Err(ToolchainError::NoCompiler);
+        return Err(ToolchainError::CompilerMissing);
     }
     for (rustc, sysroot) in &compilers {
         let libraries = ask(rustc, &["--print", "target-libdir", "--target", TARGET]).await;
@@ -79,12 +79,12 @@ pub async fn choose(environment: &Environment) -> Result<Toolchain, ToolchainErr
     }
     for (rustc, sysroot) in &compilers {
         if sysroot.join("lib/rustlib/src/rust/library/std").is_dir() {
-            let linker = linker(&compilers, environment).ok_or(ToolchainError::NoLinker { rustc: rustc.clone() })?;
+            let linker = linker(&compilers, environment).ok_or(ToolchainError::LinkerMissing { rustc: rustc.clone() })?;
             return Ok(toolchain(rustc, sysroot, environment, Some(linker)));
         }
     }
     let looked_at = compilers.iter().map(|(rustc, _)| rustc.display().to_string()).collect();
-    Err(ToolchainError::NoStandardLibrary { looked_at })
+    Err(ToolchainError::StandardLibraryMissing { looked_at })
 }
 
 fn toolchain(rustc: &Path, sysroot: &Path, environment: &Environment, build_std: Option<PathBuf>) -> Toolchain {
@@ -213,7 +213,7 @@ mod tests {
         // `true` answers nothing, so it is no compiler.
         let error = ask(Path::new("/bin/true"), &["--print", "sysroot"]).await;
         assert_eq!(error, None);
-        let words = ToolchainError::NoStandardLibrary { looked_at: vec!["/usr/bin/rustc".into()] }.to_string();
+        let words = ToolchainError::StandardLibraryMissing { looked_at: vec!["/usr/bin/rustc".into()] }.to_string();
         assert!(words.contains("rustup target add") && words.contains("rust-web-src"), "{words}");
         fs::remove_dir_all(folder).unwrap();
     }

@@ -1,0 +1,44 @@
+//! The plugin host against the shipped plugins (from the folder in SUPAMANAGER_PLUGINS_DIR, `make plugins`) and
+//! against guests that misbehave, made here from a few lines of WebAssembly text. All limits are the defaults
+//! unless a test says otherwise.
+
+mod access;
+mod example;
+mod guests;
+mod hostile;
+mod refused;
+mod shipped;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use supamanager::domain::{OperationId, ProjectRef};
+use supamanager::plugin_host::hooks::{PostCreateInput, RenderInput};
+use supamanager::plugin_host::{HostConfig, Limits, LoadError, PluginHost};
+
+async fn load(folder: &Path) -> Result<PluginHost, LoadError> {
+    PluginHost::load(HostConfig { folder: folder.to_owned(), cache: None, limits: Limits::default() }).await
+}
+
+fn project() -> ProjectRef {
+    ProjectRef::parse("abcdefghijklmnopqrst").expect("a ref")
+}
+
+fn operation() -> OperationId {
+    OperationId::parse("op_0123456789abcdef01234567").expect("an operation id")
+}
+
+/// A render of nothing: for guests that are not about files.
+fn render_input() -> RenderInput {
+    RenderInput {
+        project: project(),
+        operation: operation(),
+        context: serde_json::json!({}),
+        files: Vec::new(),
+        templates: BTreeMap::new(),
+    }
+}
+
+fn post_create_input(context: serde_json::Value) -> PostCreateInput {
+    PostCreateInput { project: project(), operation: operation(), context }
+}
