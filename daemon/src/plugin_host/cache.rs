@@ -79,7 +79,8 @@ impl Cache {
 
     /// Over the name too, so that a file cannot stand in for another one.
     fn mac(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&*self.key).expect("HMAC takes a key of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&*self.key).unwrap_or_else(|_| unreachable!("HMAC takes a key of any length"));
         mac.update(name.as_bytes());
         mac.update(&[0]);
         mac.update(code);

@@ -58,7 +58,7 @@ impl WasmEngine {
 
     /// Where guests run.
     pub fn runtime(&self) -> &tokio::runtime::Handle {
-        self.runtime.as_ref().expect("taken in drop only").handle()
+        self.runtime.as_ref().map_or_else(|| unreachable!("taken in drop only"), tokio::runtime::Runtime::handle)
     }
 }
 
