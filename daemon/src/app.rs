@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::backend::Traced;
 use crate::backend::docker::DockerBackend;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -44,7 +45,8 @@ pub async fn serve(config: Config, encryption_secret: Option<Secret<String>>) ->
     let clock = Clock::system();
     let opened = open(&config, encryption_secret, &clock, Lock::Take).await?;
     let templates = Templates::load(&config.templates_dir).context("templates_dir")?;
-    let backend = Arc::new(DockerBackend::connect(Some(config.docker_host.as_str()).filter(|host| !host.is_empty()))?);
+    let docker = DockerBackend::connect(Some(config.docker_host.as_str()).filter(|host| !host.is_empty()))?;
+    let backend = Arc::new(Traced::new(docker, clock.clone()));
     let plugins = PluginHost::load(HostConfig::new(&config.plugins_dir, &config.data_dir)).await.context("plugins_dir")?;
     let reach = Reach::new(backend.clone(), opened.installation.clone()).map_err(anyhow::Error::msg)?;
     let listener = tokio::net::TcpListener::bind(config.listen).await.with_context(|| format!("listen is {}", config.listen))?;

@@ -6,6 +6,7 @@ mod error;
 mod labels;
 mod observed;
 mod spec;
+mod traced;
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use observed::{
     ContainerState, EngineHealth, EngineInfo, LogLine, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, Usage,
 };
 pub use spec::{ContainerSpec, ExecOutput, ExecRequest, NetworkSpec, VolumeSpec};
+pub use traced::{Open, Traced};
 
 /// The result of everything a backend does.
 pub type Result<T> = std::result::Result<T, BackendError>;

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::Parts;
 use super::steps::{StepContext, StepError};
-use crate::backend::ErrorClass;
+use crate::backend::{ErrorClass, Open};
 use crate::domain::{ProjectRef, ServiceName, ServiceState};
 use crate::plugin_host::hooks::{HookError, ProbeInput, ProbeReport};
 use crate::reach::ProjectReach;
@@ -59,6 +59,7 @@ pub async fn wait_healthy(context: &StepContext, services: &[ServiceName], in_a_
     let limit = Duration::from_secs(context.parts.config.deadlines.healthy_s).min(context.time_left());
     let give_up = Instant::now() + limit;
     let mut told = Instant::now();
+    let mut open = Open::now("wait", "healthy", &context.parts.clock);
     while !waiting.is_empty() {
         let looks =
             waiting.iter().map(|(service, _)| probe(&context.parts, &context.set, &context.project.id, service, reach.clone()));
@@ -73,6 +74,9 @@ pub async fn wait_healthy(context: &StepContext, services: &[ServiceName], in_a_
             }
         }
         waiting.retain(|(_, successes)| *successes < in_a_row);
+        if first_trouble.is_some() {
+            open.not_yet();
+        }
         let Some((service, seen)) = first_trouble else {
             if !waiting.is_empty() {
                 tokio::time::sleep(PAUSE).await;

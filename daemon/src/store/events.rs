@@ -94,7 +94,7 @@ impl Store {
         let events = rows.iter().map(|row| {
             let kind: String = row.get(1);
             let kind = word("events.kind", &kind, EventKind::from_word(&kind))?;
-            Ok(Event { id: parse(i64::try_from(row.get::<i64, _>(0)))?, kind, data: row.get(2), at: row.get(3) })
+            Ok(Event { id: row.get(0), kind, data: row.get(2), at: row.get(3) })
         });
         events.collect()
     }
