@@ -128,7 +128,7 @@ impl Builder {
     /// [`BuildError`], each with the way out.
     pub async fn build(&self, folder: &Path) -> Result<Built, BuildError> {
         let folder = fs::canonicalize(folder).map_err(io(folder))?;
-        let requested = self.read_request(&folder)?;
+        let requested = read_request(&folder)?;
         let package = self.package(&folder).await?;
         let module = self.compile(&folder, &package).await?;
         let component = componentise(&module)?;
@@ -142,19 +142,6 @@ impl Builder {
         let plugin = load::load(&self.engine, None, &Limits::default(), &built).await?;
         let imports = plugin.imports.iter().map(|interface| interface.as_str()).collect();
         Ok(Built { name: package.name, folder: built, size: component.len(), digest: plugin.digest, imports })
-    }
-
-    /// The crate's own plugin.toml: everything but what the build fills in.
-    fn read_request(&self, folder: &Path) -> Result<String, BuildError> {
-        let path = folder.join(MANIFEST_FILE);
-        let wrong = |problem| BuildError::Crate { path: path.clone(), problem };
-        let text = fs::read_to_string(&path)
-            .map_err(|error| wrong(format!("{error}: a plugin crate says there which hooks it is for")))?;
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
-        match ["name", "version", "sha256"].into_iter().find(|key| table.contains_key(*key)) {
-            Some(key) => Err(wrong(format!("`{key}` is filled in by the build: leave it out"))),
-            None => Ok(text),
-        }
     }
 
     async fn package(&self, folder: &Path) -> Result<Package, BuildError> {
@@ -243,6 +230,19 @@ impl Builder {
     }
 }
 
+/// The crate's own plugin.toml: everything but what the build fills in.
+fn read_request(folder: &Path) -> Result<String, BuildError> {
+    let path = folder.join(MANIFEST_FILE);
+    let wrong = |problem| BuildError::Crate { path: path.clone(), problem };
+    let text =
+        fs::read_to_string(&path).map_err(|error| wrong(format!("{error}: a plugin crate says there which hooks it is for")))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+    match ["name", "version", "sha256"].into_iter().find(|key| table.contains_key(*key)) {
+        Some(key) => Err(wrong(format!("`{key}` is filled in by the build: leave it out"))),
+        None => Ok(text),
+    }
+}
+
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -283,4 +283,37 @@ fn componentise(module: &Path) -> Result<Vec<u8>, BuildError> {
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> BuildError {
     move |source| BuildError::Io { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crate_says_what_it_is_for_and_not_what_the_build_fills_in() {
+        let folder = std::env::temp_dir().join(format!("supamanager-crate-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let refusal = |text: Option<&str>| {
+            if let Some(text) = text {
+                fs::write(folder.join(MANIFEST_FILE), text).unwrap();
+            }
+            read_request(&folder).map_err(|error| error.to_string())
+        };
+        assert!(refusal(None).unwrap_err().contains("plugin.toml"));
+        assert!(refusal(Some("= 1")).unwrap_err().contains("plugin.toml"));
+        for key in ["name", "version", "sha256"] {
+            assert!(refusal(Some(&format!("{key} = \"a\""))).unwrap_err().contains(&format!("`{key}` is filled in")));
+        }
+        assert!(refusal(Some("contract = \"0.1.0\"")).is_ok());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_module_of_another_world_does_not_become_a_component() {
+        let module = std::env::temp_dir().join(format!("supamanager-module-{}.wasm", std::process::id()));
+        fs::write(&module, b"no wasm").unwrap();
+        let error = componentise(&module).unwrap_err().to_string();
+        assert!(error.contains("export_*!"), "{error}");
+        fs::remove_file(module).unwrap();
+    }
 }
