@@ -129,8 +129,8 @@ impl Builder {
     pub async fn build(&self, folder: &Path) -> Result<Built, BuildError> {
         let folder = fs::canonicalize(folder).map_err(io(folder))?;
         let requested = read_request(&folder)?;
-        let package = self.package(&folder).await?;
-        let module = self.compile(&folder, &package).await?;
+        let (package, workspace) = self.package(&folder).await?;
+        let module = self.compile(&folder, &package, &workspace).await?;
         let component = componentise(&module)?;
         let digest = load::sha256_hex(&component);
         let manifest = format!(
@@ -144,7 +144,8 @@ impl Builder {
         Ok(Built { name: package.name, folder: built, size: component.len(), digest: plugin.digest, imports })
     }
 
-    async fn package(&self, folder: &Path) -> Result<Package, BuildError> {
+    /// The crate as cargo knows it, and the root of its workspace.
+    async fn package(&self, folder: &Path) -> Result<(Package, PathBuf), BuildError> {
         let mut cargo = self.cargo(folder, "metadata");
         cargo.args(["--no-deps", "--format-version", "1"]);
         let output = run(cargo, folder, METADATA_DEADLINE).await?;
@@ -153,17 +154,18 @@ impl Builder {
             serde_json::from_slice(&output.stdout).map_err(|error| wrong(format!("`cargo metadata` cannot be read: {error}")))?;
         let manifest = folder.join("Cargo.toml");
         let own = metadata.packages.into_iter().find(|package| package.manifest_path == manifest);
-        own.ok_or_else(|| wrong("cargo knows no package in this folder: name the folder of the crate".to_owned()))
+        let own = own.ok_or_else(|| wrong("cargo knows no package in this folder: name the folder of the crate".to_owned()))?;
+        Ok((own, metadata.workspace_root))
     }
 
-    async fn compile(&self, folder: &Path, package: &Package) -> Result<PathBuf, BuildError> {
+    async fn compile(&self, folder: &Path, package: &Package, workspace: &Path) -> Result<PathBuf, BuildError> {
         let mut cargo = self.cargo(folder, "build");
         cargo.args(["--lib", "--profile", "plugin", "--target", TARGET, "--message-format=json-render-diagnostics"]);
         cargo.arg("--target-dir").arg(self.out.join(".build"));
         for setting in PROFILE {
             cargo.args(["--config", setting]);
         }
-        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(folder));
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(workspace));
         if let Some(linker) = &self.toolchain.build_std {
             // The library's sources are no secret feature; cargo only calls building them unstable.
             cargo.args(["-Z", "build-std=std,panic_abort"]).env("RUSTC_BOOTSTRAP", "1");
@@ -182,12 +184,13 @@ impl Builder {
         })
     }
 
-    /// The same bytes wherever the crate and the caches lie.
-    fn rustflags(&self, folder: &Path) -> OsString {
+    /// The same bytes wherever the crate and the caches lie. The same flags for every crate of a workspace, or
+    /// each of them would compile the standard library again.
+    fn rustflags(&self, workspace: &Path) -> OsString {
         let mut flags = OsString::new();
         let home = ["CARGO_HOME", "HOME"].into_iter().find_map(|name| self.environment.get(&OsString::from(name)));
         let places =
-            [(Some(self.toolchain.sysroot.as_path()), "/rust"), (home.map(Path::new), "/home"), (Some(folder), "/plugin")];
+            [(Some(self.toolchain.sysroot.as_path()), "/rust"), (home.map(Path::new), "/home"), (Some(workspace), "/plugin")];
         for (from, to) in places.into_iter().filter_map(|(from, to)| Some((from?, to))) {
             if !flags.is_empty() {
                 flags.push("\u{1f}");
@@ -246,6 +249,7 @@ fn read_request(folder: &Path) -> Result<String, BuildError> {
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
+    workspace_root: PathBuf,
 }
 
 #[derive(Deserialize)]
