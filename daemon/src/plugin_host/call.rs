@@ -56,8 +56,8 @@ where
     B: for<'a> FnOnce(&'a dyn Contract, &'a mut Store<CallState>) -> BoxFuture<'a, Answer<T>> + Send + 'static,
 {
     let limits = callee.limits;
-    let waiting = timeout(limits.wall, engine.slots().acquire());
-    let Ok(Ok(_slot)) = waiting.await else {
+    let waiting = timeout(limits.wall, engine.slots().acquire_owned());
+    let Ok(Ok(slot)) = waiting.await else {
         return Err(HookError::Limit {
             plugin: callee.name.to_string(),
             limit: "plugin calls at one time",
@@ -73,11 +73,14 @@ where
     let contract = callee.contract.clone();
     let guest = async move {
         let answer = body(&*contract, &mut store).await;
-        let state = store.data();
-        (answer, state.memory.bytes(), state.host_calls())
+        let (memory_bytes, host_calls) = (store.data().memory.bytes(), store.data().host_calls());
+        drop(store);
+        // Held until the instance is gone, also when the caller has gone before.
+        drop(slot);
+        (answer, memory_bytes, host_calls)
     };
     let guest = Metered::new(guest.instrument(span.clone()), cpu.clone());
-    let mut task = EndWithCaller(engine.runtime().spawn(guest));
+    let mut task = EndWithCaller(engine.guests().spawn(guest));
     let (answer, used) = match timeout(limits.wall, &mut task.0).await {
         Ok(Ok((answer, memory_bytes, host_calls))) => (answer, Used { cpu: cpu.total(), memory_bytes, host_calls }),
         Ok(Err(_)) => {

@@ -2,10 +2,11 @@
 //! time can be on paper only. Plugins run on a small runtime of their own: a guest that loops would make the
 //! daemon's timers late by hundreds of milliseconds (measured: 610 ms), its own threads keep that to itself.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -26,8 +27,10 @@ const MEMORY_RESERVATION: usize = 64 << 20;
 /// The engine, its ticker, its threads and its slots.
 pub struct WasmEngine {
     engine: Engine,
+    guests: Handle,
+    /// Only there to be ended; `None` once it is.
     runtime: Option<Runtime>,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
 }
 
 impl WasmEngine {
@@ -42,8 +45,13 @@ impl WasmEngine {
         let engine = engine.map_err(|error| format!("{error:#}"))?;
         start_ticker(&engine)?;
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("plugin").build();
-        let runtime = Some(runtime.map_err(|error| format!("no threads for plugins: {error}"))?);
-        Ok(Self { engine, runtime, slots: Semaphore::new(SLOTS as usize) })
+        let runtime = runtime.map_err(|error| format!("no threads for plugins: {error}"))?;
+        Ok(Self {
+            engine,
+            guests: runtime.handle().clone(),
+            runtime: Some(runtime),
+            slots: Arc::new(Semaphore::new(SLOTS as usize)),
+        })
     }
 
     /// wasmtime's.
@@ -52,13 +60,13 @@ impl WasmEngine {
     }
 
     /// One permit per call.
-    pub fn slots(&self) -> &Semaphore {
-        &self.slots
+    pub fn slots(&self) -> Arc<Semaphore> {
+        self.slots.clone()
     }
 
     /// Where guests run.
-    pub fn runtime(&self) -> &tokio::runtime::Handle {
-        self.runtime.as_ref().map_or_else(|| unreachable!("taken in drop only"), tokio::runtime::Runtime::handle)
+    pub fn guests(&self) -> &Handle {
+        &self.guests
     }
 }
 

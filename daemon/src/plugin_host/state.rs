@@ -127,7 +127,7 @@ impl CallState {
         }
         self.log_bytes += message.len();
         if self.log_bytes <= self.limits.log_bytes {
-            return Some(message);
+            return Some(one_line(&message));
         }
         self.log_full = true;
         tracing::warn!(
@@ -160,6 +160,15 @@ impl CallState {
     }
 }
 
+/// A guest's words cannot look like a line of the daemon's own, or move the cursor of who reads them.
+fn one_line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len());
+    for c in message.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
+}
+
 /// A task on the daemon's runtime that ends when the call that wanted it ends.
 struct EndWithCall<T>(JoinHandle<T>);
 
@@ -175,4 +184,36 @@ impl<T> Drop for EndWithCall<T> {
 /// Denied, when it is no name.
 pub fn service_name(text: &str) -> Result<ServiceName, AccessError> {
     ServiceName::parse(text).map_err(AccessError::Denied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin_host::limits::Limits;
+
+    fn state() -> CallState {
+        CallState::new("guest".into(), Limits::default().probe, Surroundings::none(), Handle::current())
+    }
+
+    #[tokio::test]
+    async fn log_lines_stay_lines_and_end_at_the_limit() {
+        let mut state = state();
+        assert_eq!(state.admit_log("a\nERROR b\u{1b}[2J".into()).as_deref(), Some("a\\nERROR b\\u{1b}[2J"));
+        assert!(state.admit_log("x".repeat(16 << 10)).is_none());
+        assert!(state.admit_log("short".into()).is_none(), "once full, the rest is dropped");
+    }
+
+    #[tokio::test]
+    async fn a_deadline_is_never_later_than_the_end_of_the_call() {
+        let state = state();
+        assert!(state.deadline(u32::MAX) <= Limits::default().probe.wall);
+        assert_eq!(state.deadline(20), Duration::from_millis(20));
+        assert_eq!(state.deadline(0), Duration::from_millis(1));
+    }
+
+    #[tokio::test]
+    async fn a_call_without_a_way_out_is_denied() {
+        let answer: Result<(), _> = state().ask(Duration::from_secs(1), |_| async { Ok(()) }).await;
+        assert!(matches!(answer, Err(AccessError::Denied(_))));
+    }
 }

@@ -45,7 +45,7 @@ pub enum ToolchainError {
          `apt-get install rustc-web rust-web-src`",
         looked_at.join(", ")
     )]
-    StandardLibraryMissing {
+    TargetUnsupported {
         /// The compilers.
         looked_at: Vec<String>,
     },
@@ -84,7 +84,7 @@ pub async fn choose(environment: &Environment) -> Result<Toolchain, ToolchainErr
         }
     }
     let looked_at = compilers.iter().map(|(rustc, _)| rustc.display().to_string()).collect();
-    Err(ToolchainError::StandardLibraryMissing { looked_at })
+    Err(ToolchainError::TargetUnsupported { looked_at })
 }
 
 fn toolchain(rustc: &Path, sysroot: &Path, environment: &Environment, build_std: Option<PathBuf>) -> Toolchain {
@@ -213,7 +213,7 @@ mod tests {
         // `true` answers nothing, so it is no compiler.
         let error = ask(Path::new("/bin/true"), &["--print", "sysroot"]).await;
         assert_eq!(error, None);
-        let words = ToolchainError::StandardLibraryMissing { looked_at: vec!["/usr/bin/rustc".into()] }.to_string();
+        let words = ToolchainError::TargetUnsupported { looked_at: vec!["/usr/bin/rustc".into()] }.to_string();
         assert!(words.contains("rustup target add") && words.contains("rust-web-src"), "{words}");
         fs::remove_dir_all(folder).unwrap();
     }

@@ -74,20 +74,36 @@ pub fn prober(body: &str) -> Vec<u8> {
     component("probe", import, &export)
 }
 
-/// A component of the contract's world out of imports and exports as text. Beside them there are `$log` (any
-/// number of bytes from address 16), `$ok` (an empty list, no error), `describe` and what the ABI asks for.
-pub fn component(world: &str, imports: &str, exports: &str) -> Vec<u8> {
-    let describe = "(func (export \"describe\") (result i32)
+/// Answers with the name `guest`, the version 1.0.0 and the summary `guest`.
+const DESCRIBE: &str = "(func (export \"describe\") (result i32)
         (i32.store (i32.const 1024) (i32.const 16)) (i32.store (i32.const 1028) (i32.const 5))
         (i32.store (i32.const 1032) (i32.const 32)) (i32.store (i32.const 1036) (i32.const 5))
         (i32.store (i32.const 1040) (i32.const 16)) (i32.store (i32.const 1044) (i32.const 5))
         (i32.const 1024))";
-    component_describing(world, imports, exports, describe)
+
+/// A component of the contract's world out of imports and exports as text. Beside them there are `$log` (any
+/// number of bytes from address 16), `$ok` (an empty list, no error), `describe` and what the ABI asks for.
+pub fn component(world: &str, imports: &str, exports: &str) -> Vec<u8> {
+    component_describing(world, imports, exports, DESCRIBE)
+}
+
+/// A renderer whose memory begins with so many pages of 64 KiB.
+pub fn with_pages(body: &str, pages: u32) -> Vec<u8> {
+    let export = format!("(func (export \"render\") (param i32 i32 i32 i32 i32 i32) (result i32) {body})");
+    encode(
+        "render",
+        &module("", &export, DESCRIBE)
+            .replace("(memory (export \"memory\") 2)", &format!("(memory (export \"memory\") {pages})")),
+    )
 }
 
 /// As [`component`], with another `describe`.
 pub fn component_describing(world: &str, imports: &str, exports: &str, describe: &str) -> Vec<u8> {
-    let text = format!(
+    encode(world, &module(imports, exports, describe))
+}
+
+fn module(imports: &str, exports: &str, describe: &str) -> String {
+    format!(
         "(module
             (import \"supamanager:plugin/log@0.1.0\" \"write\" (func $write (param i32 i32 i32)))
             {imports}
@@ -104,8 +120,11 @@ pub fn component_describing(world: &str, imports: &str, exports: &str, describe:
                 (i64.store (i32.const 2064) (i64.const 0)) (i32.const 2048))
             {describe}
             {exports})"
-    );
-    let mut module = wat::parse_str(&text).expect("WebAssembly text");
+    )
+}
+
+fn encode(world: &str, text: &str) -> Vec<u8> {
+    let mut module = wat::parse_str(text).expect("WebAssembly text");
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-sdk/wit/v0.1");
     let (package, _) = resolve.push_path(wit).expect("the contract");

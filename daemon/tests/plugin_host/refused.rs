@@ -160,3 +160,13 @@ async fn a_manifest_cannot_raise_a_limit() {
     let plugins = Plugins::of("render", "[hook.limits]\nmemory_mib = 1024", &renderer("(call $ok)"));
     says(&refusal(&plugins).await, &["plugin.toml", "memory_mib", "render", "only lower"]);
 }
+
+#[tokio::test]
+async fn more_memory_at_the_start_than_a_call_may_have_is_refused() {
+    let large = component("render", "", "(func (export \"render\") (param i32 i32 i32 i32 i32 i32) (result i32) (call $ok))");
+    let plugins = Plugins::of("render", "[hook.limits]\nmemory_mib = 1", &large);
+    assert!(load(plugins.folder()).await.is_ok(), "two pages are less than a mebibyte");
+    let greedy = crate::guests::with_pages("(call $ok)", 1_600);
+    let error = refusal(&Plugins::of("render", "", &greedy)).await;
+    says(&error, &["plugin.wasm", "memory"]);
+}

@@ -44,6 +44,9 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Characters kept of a progress line: it goes to people.
 const PROGRESS_CHARS_MAX: usize = 500;
 
+/// A line of progress waits for nobody.
+const PROGRESS_MS: u32 = 1_000;
+
 /// A linker that knows the granted interfaces and nothing else.
 ///
 /// # Errors
@@ -217,7 +220,7 @@ impl progress::Host for CallState {
             Ok(())
         };
         // Nobody listening is no reason to stop.
-        let _: std::result::Result<(), _> = self.ask(self.deadline(u32::MAX), say).await;
+        let _: std::result::Result<(), _> = self.ask(self.deadline(PROGRESS_MS), say).await;
         Ok(())
     }
 }
