@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::Row;
 
-use super::{Result, Store, parse, word};
+use super::{Result, Store, word};
 use crate::domain::{ProjectRef, UnixMillis};
 
 /// Events kept per project; older ones are dropped.
