@@ -47,13 +47,13 @@ suite tidy it tidy::
 suite design python3 tests/design/check.py
 suite engine sh tests/setup/engine.sh start
 suite sandbox sh tests/sandbox/build.sh
-suite contract sh tests/sandbox/contract.sh
 suite docker "$cargo" test --locked -q -p supamanager --test docker_backend
 suite command-line it command_line::
 suite api it api:: --test-threads=4
 suite failures it failures:: --test-threads=3
 suite kills it kills:: --test-threads=2 --nocapture
 suite stack it stack:: --test-threads=1 --nocapture
+suite contract sh tests/sandbox/contract.sh
 
 printf '\n%-16s %7s %8s %8s  %s\n' suite tests skipped seconds result
 awk '{printf "%-16s %7d %8d %8d  %s\n", $1, $2, $3, $4, $5; tests += $2; skipped += $3; seconds += $4}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Daemon, Decoys, Engine, Options, copy_folder, root, scratch};
+use crate::world::{Daemon, Decoys, Engine, Options, root, scratch};
 use checks::{Project, run};
 
 /// Quotes of both kinds, a dollar sign, braces, a hash, a colon, a leading dash, two scripts and an emoji.
@@ -140,8 +140,8 @@ async fn each_vector_sees_its_own_logs_only(projects: &[Project]) {
 
 #[tokio::test]
 async fn an_eleventh_service_needs_no_line_of_the_daemon() {
-    let folder = scratch("eleven-templates");
-    copy_folder(&root().join("templates"), &folder);
+    let work = scratch("eleven");
+    let folder = work.join("templates");
     let script = root().join("tests/fixtures/sets/make-eleven.py");
     run(Command::new("python3").arg(script).arg(&folder).args(["--image-set", &crate::world::image_set()]));
     let options = Options::default()
@@ -157,5 +157,5 @@ async fn an_eleventh_service_needs_no_line_of_the_daemon() {
     assert_eq!(project["services"]["hello"], "healthy");
     daemon.api.gone(id).await;
     daemon.finish();
-    std::fs::remove_dir_all(folder).expect("the templates go");
+    std::fs::remove_dir_all(work).expect("the templates go");
 }

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -75,13 +76,20 @@ def content_hash():
 
 def sources():
     folders = [HERE / name for name in ("standin", "contractlib", "contract", "roots", "meta")]
-    found = [path for folder in folders for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    found = [
+        path for folder in folders for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    ]
     return sorted([*found, HERE / "images.toml", HERE / "build.py"])
 
 
 def up_to_date(wanted, content):
-    done = subprocess.run(["docker", "image", "inspect", "--format", "{{json .Config.Labels}}", *wanted],
-                          capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["docker", "image", "inspect", "--format", "{{json .Config.Labels}}", *wanted],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     rows = [json.loads(line) or {} for line in done.stdout.splitlines() if line]
     return done.returncode == 0 and len(rows) == len(wanted) and all(row.get(LABEL) == content for row in rows)
 
@@ -119,6 +127,7 @@ def root_tar(name, root):
         done = subprocess.run([str(script), root["suite"], str(target), root["then"], *root["packages"]], check=False)
         if done.returncode != 0:
             sys.exit(done.returncode)
+
     return cached(f"root-{name}", key, make)
 
 
@@ -131,8 +140,14 @@ def node_tar():
         with tempfile.TemporaryDirectory(prefix="sandbox-meta.") as folder:
             for name in ("package.json", "package-lock.json"):
                 (Path(folder) / name).write_bytes((HERE / "meta" / name).read_bytes())
-            done = subprocess.run(["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder,
-                                  capture_output=True, text=True, timeout=600, check=False)
+            done = subprocess.run(
+                ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=600,
+                check=False,
+            )
             if done.returncode != 0:
                 sys.exit(f"build.py: npm could not fetch postgres-meta: {done.stderr.strip()[-800:]}")
             layer = Layer()
@@ -140,9 +155,12 @@ def node_tar():
                 # Maps and browser builds are two thirds of it and are never read.
                 if path.is_symlink() or path.suffix == ".map" or "/umd/" in str(path):
                     continue
-                layer.add("/usr/src/app/" + str(path.relative_to(folder)), path.read_bytes() if path.is_file() else None)
+                layer.add(
+                    "/usr/src/app/" + str(path.relative_to(folder)), path.read_bytes() if path.is_file() else None
+                )
             target.with_suffix(".part").write_bytes(layer.bytes())
             target.with_suffix(".part").rename(target)
+
     return cached("node", lock.read_bytes() + Path(__file__).read_bytes(), make)
 
 
@@ -182,7 +200,20 @@ def shared_layer():
         for path in sorted((HERE / folder).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 layer.add(f"/sandbox/{path.relative_to(HERE)}", path.read_bytes())
+                add_compiled(layer, path)
     return layer
+
+
+def add_compiled(layer, path):
+    """The compiled module beside its source, for the Python of the bookworm root (3.11) when this one is the same."""
+    if path.suffix != ".py" or sys.version_info[:2] != (3, 11):
+        return
+    target = f"/sandbox/{path.relative_to(HERE)}"
+    with tempfile.NamedTemporaryFile() as file:
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        py_compile.compile(str(path), file.name, dfile=target, doraise=True, invalidation_mode=mode)
+        folder, name = os.path.split(target)
+        layer.add(f"{folder}/__pycache__/{name[:-3]}.cpython-311.pyc", Path(file.name).read_bytes())
 
 
 def own_layer(image):
@@ -217,27 +248,50 @@ def write_archive(archive, plan, roots, node, content):
                 config = json.dumps(image_config(image, layers, fault, content), sort_keys=True).encode()
                 config_name = hashlib.sha256(config).hexdigest() + ".json"
                 add_bytes(tar, config, config_name)
-                manifest.append({"Config": config_name, "RepoTags": [f"{plan['prefix']}/{variant}:{plan['tag']}"],
-                                 "Layers": [f"{digest}/layer.tar" for digest in layers]})
+                manifest.append(
+                    {
+                        "Config": config_name,
+                        "RepoTags": [f"{plan['prefix']}/{variant}:{plan['tag']}"],
+                        "Layers": [f"{digest}/layer.tar" for digest in layers],
+                    }
+                )
         add_bytes(tar, json.dumps(manifest).encode(), "manifest.json")
 
 
 def image_config(image, layers, fault, content):
-    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONDONTWRITEBYTECODE": "1",
-                   "PYTHONUNBUFFERED": "1", **image.get("environment", {})}
+    environment = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        **image.get("environment", {}),
+    }
     if fault:
         environment["SANDBOX_FAULT"] = fault
-    config = {"Env": [f"{key}={value}" for key, value in sorted(environment.items())], "Cmd": image.get("command"),
-              "Entrypoint": image.get("entrypoint"), "User": image.get("user", ""), "WorkingDir": image.get("directory", "/"),
-              "Labels": {LABEL: content}}
+    config = {
+        "Env": [f"{key}={value}" for key, value in sorted(environment.items())],
+        "Cmd": image.get("command"),
+        "Entrypoint": image.get("entrypoint"),
+        "User": image.get("user", ""),
+        "WorkingDir": image.get("directory", "/"),
+        "Labels": {LABEL: content},
+    }
     if "stop_signal" in image:
         config["StopSignal"] = image["stop_signal"]
     if "health" in image:
         health = image["health"]
-        config["Healthcheck"] = {"Test": health["test"], "Interval": health["interval_s"] * 10**9,
-                                 "Timeout": health["timeout_s"] * 10**9, "Retries": health["retries"]}
-    return {"architecture": architecture(), "os": "linux", "created": "1970-01-01T00:00:00Z", "config": config,
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in layers]}}
+        config["Healthcheck"] = {
+            "Test": health["test"],
+            "Interval": health["interval_s"] * 10**9,
+            "Timeout": health["timeout_s"] * 10**9,
+            "Retries": health["retries"],
+        }
+    return {
+        "architecture": architecture(),
+        "os": "linux",
+        "created": "1970-01-01T00:00:00Z",
+        "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in layers]},
+    }
 
 
 def architecture():
@@ -268,8 +322,14 @@ def add_bytes(tar, data, name=None):
 def load(archive):
     print(f"sandbox images: loading {archive.stat().st_size >> 20} MB into the engine", flush=True)
     with open(archive, "rb") as file:
-        done = subprocess.run(["docker", "load", "--quiet"], stdin=file, capture_output=True, text=True,
-                              timeout=LOAD_DEADLINE_S, check=False)
+        done = subprocess.run(
+            ["docker", "load", "--quiet"],
+            stdin=file,
+            capture_output=True,
+            text=True,
+            timeout=LOAD_DEADLINE_S,
+            check=False,
+        )
     if done.returncode != 0:
         sys.exit(f"build.py: docker load failed: {done.stderr.strip()[-800:]}")
 

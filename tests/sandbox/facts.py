@@ -40,8 +40,12 @@ class Facts:
         rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines if line.startswith("|")]
         if not rows:
             sys.exit(f"facts.py: section {section} has no table: is this the right document?")
-        return [row for index, row in enumerate(rows) if not set("".join(row)) <= set("-: ")
-                and not (index + 1 < len(rows) and set("".join(rows[index + 1])) <= set("-: "))]
+        return [
+            row
+            for index, row in enumerate(rows)
+            if not set("".join(row)) <= set("-: ")
+            and not (index + 1 < len(rows) and set("".join(rows[index + 1])) <= set("-: "))
+        ]
 
 
 def names(cell):
@@ -97,8 +101,12 @@ class Comparison:
         match = re.match(r'`"?([^`"]+)"?`', part)
         if match is None or "value" not in rule or "PASSWORD" in match[1]:
             return
-        self.expect(rule["value"] == match[1], "values", f"{service}.{name}",
-                    f"stack-facts says {match[1]!r}, the contract {rule['value']!r}")
+        self.expect(
+            rule["value"] == match[1],
+            "values",
+            f"{service}.{name}",
+            f"stack-facts says {match[1]!r}, the contract {rule['value']!r}",
+        )
 
     def gateway(self):
         contract = load.read("gateway")
@@ -110,23 +118,42 @@ class Comparison:
             self.expect(rule is not None, "gateway", name, "not in gateway.toml")
             if rule is None:
                 continue
-            wanted = {"url": url, "path": path, "cors": row[3] == "yes",
-                      "key_auth": None if row[4] == "-" else row[4] == "true",
-                      "acl": None if row[5] == "-" else sorted(item.strip() for item in row[5].split(","))}
-            found = {"url": rule["url"], "path": rule["path"], "cors": rule.get("cors", False),
-                     "key_auth": rule["key_auth"]["hide_credentials"] if "key_auth" in rule else None,
-                     "acl": sorted(rule["acl"]) if "acl" in rule else None}
+            wanted = {
+                "url": url,
+                "path": path,
+                "cors": row[3] == "yes",
+                "key_auth": None if row[4] == "-" else row[4] == "true",
+                "acl": None if row[5] == "-" else sorted(item.strip() for item in row[5].split(",")),
+            }
+            found = {
+                "url": rule["url"],
+                "path": rule["path"],
+                "cors": rule.get("cors", False),
+                "key_auth": rule["key_auth"]["hide_credentials"] if "key_auth" in rule else None,
+                "acl": sorted(rule["acl"]) if "acl" in rule else None,
+            }
             for key, value in wanted.items():
-                self.expect(found[key] == value, "gateway", f"{name}.{key}", f"stack-facts says {value!r}, the contract {found[key]!r}")
+                self.expect(
+                    found[key] == value,
+                    "gateway",
+                    f"{name}.{key}",
+                    f"stack-facts says {value!r}, the contract {found[key]!r}",
+                )
             for header in re.findall(r"adds header `([^`]+)`", row[6]):
-                self.expect(header in rule.get("add_headers", []), "gateway", f"{name}.header", f"{header} is not added")
+                self.expect(
+                    header in rule.get("add_headers", []), "gateway", f"{name}.header", f"{header} is not added"
+                )
         for row in self.facts.rows("5", "**Consumers**"):
             if len(row) == 3:
                 name = row[0].strip("`")
                 rule = contract["consumers"].get(name)
                 group = row[2].strip("`")
-                self.expect(rule is not None and rule["key"] in row[1] and rule["group"] == group, "consumers", name,
-                            f"expected {row[1]} in group {group}")
+                self.expect(
+                    rule is not None and rule["key"] in row[1] and rule["group"] == group,
+                    "consumers",
+                    name,
+                    f"expected {row[1]} in group {group}",
+                )
 
     def ports(self):
         for row in self.facts.rows("2.2"):
@@ -158,7 +185,9 @@ class Comparison:
                 self.expect("select 1" in row[1], "probes", row[0], "a login with select 1")
                 continue
             places = re.findall(r"`GET :(\d+)(/[^`]*)`", row[1])
-            self.expect((str(rule.get("port")), rule.get("path")) in places, "probes", row[0], f"stack-facts says {places}")
+            self.expect(
+                (str(rule.get("port")), rule.get("path")) in places, "probes", row[0], f"stack-facts says {places}"
+            )
             self.expect(str(rule.get("status")) in row[2], "probes", f"{row[0]}.status", f"stack-facts says {row[2]}")
 
     def sinks(self):
@@ -168,7 +197,22 @@ class Comparison:
                 continue
             service = row[0].split("_")[0].split(" ")[0]
             rule = contract["services"].get(service)
-            self.expect(rule is not None and rule["source_name"] == row[1].strip("`"), "sinks", row[0], f"no sink to {row[1]}")
+            self.expect(
+                rule is not None and rule["source_name"] == row[1].strip("`"), "sinks", row[0], f"no sink to {row[1]}"
+            )
+
+    def roles(self):
+        """Every role of 4.2 is made by the db image, and each one that logs in over the network gets a password (4.3)."""
+        made = "".join(path.read_text(encoding="utf-8") for path in sorted((HERE / "standin" / "db").rglob("*.sql")))
+        passwords = load.read("database")["passwords"]
+        for row in self.facts.rows("4.2"):
+            if "login" not in row[1] and "pgsodium" not in row[1]:
+                continue
+            for name in re.findall(r"`([a-z_]+)`", row[0]):
+                known = name == "postgres" or re.search(rf"create (role|user) {name}\b", made) is not None
+                self.expect(known, "roles", name, "the db image does not make it")
+                if re.search(r"\bno password\b", row[1].replace("**", "")):
+                    self.expect(name in passwords, "roles", f"{name}.password", "init.sql is not asked to set one")
 
     def secrets(self):
         known = load.read("secrets")
@@ -184,8 +228,17 @@ def main():
     except OSError as error:
         sys.exit(f"facts.py: cannot read {path}: {error.strerror}")
     comparison = Comparison(Facts(text))
-    for check in (comparison.variables, comparison.gateway, comparison.ports, comparison.aliases, comparison.probes,
-                  comparison.sinks, comparison.secrets, comparison.unused):
+    for check in (
+        comparison.variables,
+        comparison.gateway,
+        comparison.ports,
+        comparison.aliases,
+        comparison.probes,
+        comparison.sinks,
+        comparison.roles,
+        comparison.secrets,
+        comparison.unused,
+    ):
         check()
     for line in comparison.missing:
         print(line)

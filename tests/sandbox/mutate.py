@@ -64,7 +64,9 @@ def score(stack):
     print(f"mutants {total} killed {total - len(survivors)} score {percent:.1f}%")
     unexplained = sum(1 for _, why in survivors if why is None)
     if unexplained:
-        print(f"{unexplained} survivor(s) without a reason: tighten the contract, or explain them in mutation/reasons.toml")
+        print(
+            f"{unexplained} survivor(s) without a reason: tighten the contract, or explain them in mutation/reasons.toml"
+        )
     return 1 if percent < MINIMUM_PERCENT or unexplained else 0
 
 
@@ -72,7 +74,9 @@ def find(stack, name):
     for mutant in make.mutants(stack):
         if mutant.id == name:
             return mutant
-    sys.exit(f"mutate.py: no mutant {name!r} here (ids are printed by --random, or use the survivors' form file:path:change)")
+    sys.exit(
+        f"mutate.py: no mutant {name!r} here (ids are printed by --random, or use the survivors' form file:path:change)"
+    )
 
 
 def write_random(stack, arguments):
@@ -80,7 +84,9 @@ def write_random(stack, arguments):
     pool = {}
     for mutant in make.mutants(stack):
         if noticeable.is_noticeable(stack, mutant, make.apply(stack, mutant)):
-            place = mutant.path[1] if mutant.path[0] == "services" and mutant.file == "docker-compose.yml" else mutant.file
+            place = (
+                mutant.path[1] if mutant.path[0] == "services" and mutant.file == "docker-compose.yml" else mutant.file
+            )
             pool.setdefault(place, []).append(mutant)
     choice = random.Random(arguments.seed)
     places = sorted(pool)
@@ -104,8 +110,10 @@ def write_one(stack, mutant, source, target):
     target.chmod(0o700)
     for name, mode in applied.modes.items():
         path = target / name
-        path.write_text(text_of(name, applied) if name == mutant.file else (Path(source) / name).read_text(encoding="utf-8"),
-                        encoding="utf-8")
+        path.write_text(
+            text_of(name, applied) if name == mutant.file else (Path(source) / name).read_text(encoding="utf-8"),
+            encoding="utf-8",
+        )
         path.chmod(mode)
     row = {"id": mutant.id, "file": mutant.file, "path": mutant.path, "change": mutant.change}
     (target / "mutant.json").write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")

@@ -59,20 +59,64 @@ def table(gateway):
     cors = {"Origin": "http://example.org", "Access-Control-Request-Method": "GET"}
     forged = forged_key(anon)
     return [
-        ("GET /auth/v1/health + anon", 200, ("GET", "/auth/v1/health", anon), lambda text: expect_json(text, name="GoTrue")),
-        ("GET /auth/v1/health without key", 401, ("GET", "/auth/v1/health"), lambda text: expect_json(text, message="No API key found in request")),
-        ("GET /auth/v1/settings + anon", 200, ("GET", "/auth/v1/settings", anon), lambda text: expect_json(text, external=None)),
-        ("GET /rest/v1/ + anon", 200, ("GET", "/rest/v1/", anon), lambda text: expect_json(text, swagger=None, paths=None)),
+        (
+            "GET /auth/v1/health + anon",
+            200,
+            ("GET", "/auth/v1/health", anon),
+            lambda text: expect_json(text, name="GoTrue"),
+        ),
+        (
+            "GET /auth/v1/health without key",
+            401,
+            ("GET", "/auth/v1/health"),
+            lambda text: expect_json(text, message="No API key found in request"),
+        ),
+        (
+            "GET /auth/v1/settings + anon",
+            200,
+            ("GET", "/auth/v1/settings", anon),
+            lambda text: expect_json(text, external=None),
+        ),
+        (
+            "GET /rest/v1/ + anon",
+            200,
+            ("GET", "/rest/v1/", anon),
+            lambda text: expect_json(text, swagger=None, paths=None),
+        ),
         ("GET /rest/v1/?apikey= (query)", 200, ("GET", f"/rest/v1/?apikey={anon}"), None),
-        ("GET /rest/v1/ without key", 401, ("GET", "/rest/v1/"), lambda text: expect_json(text, message="No API key found in request")),
-        ("GET /rest/v1/ + a key that is not stored", 401, ("GET", "/rest/v1/", forged),
-         lambda text: expect_json(text, message="Invalid authentication credentials")),
-        ("POST /graphql/v1 + anon", 200, ("POST", "/graphql/v1", anon, {"query": "{ __typename }"}), lambda text: expect_json(text, data=None)),
+        (
+            "GET /rest/v1/ without key",
+            401,
+            ("GET", "/rest/v1/"),
+            lambda text: expect_json(text, message="No API key found in request"),
+        ),
+        (
+            "GET /rest/v1/ + a key that is not stored",
+            401,
+            ("GET", "/rest/v1/", forged),
+            lambda text: expect_json(text, message="Invalid authentication credentials"),
+        ),
+        (
+            "POST /graphql/v1 + anon",
+            200,
+            ("POST", "/graphql/v1", anon, {"query": "{ __typename }"}),
+            lambda text: expect_json(text, data=None),
+        ),
         ("POST /graphql/v1 without key", 401, ("POST", "/graphql/v1", None, {"query": "{ __typename }"}), None),
-        ("GET /storage/v1/status", 200, ("GET", "/storage/v1/status"), lambda text: f"expected nothing, found {text[:40]!r}" if text else None),
+        (
+            "GET /storage/v1/status",
+            200,
+            ("GET", "/storage/v1/status"),
+            lambda text: f"expected nothing, found {text[:40]!r}" if text else None,
+        ),
         ("GET /storage/v1/bucket + service", 200, ("GET", "/storage/v1/bucket", service, None, authorized), None),
         ("GET /storage/v1/metrics + anon", 403, ("GET", "/storage/v1/metrics", anon), None),
-        ("GET /pg/health + anon", 403, ("GET", "/pg/health", anon), lambda text: expect_json(text, message="You cannot consume this service")),
+        (
+            "GET /pg/health + anon",
+            403,
+            ("GET", "/pg/health", anon),
+            lambda text: expect_json(text, message="You cannot consume this service"),
+        ),
         ("GET /pg/health + service", 200, ("GET", "/pg/health", service), lambda text: expect_json(text, date=None)),
         ("GET /pg/health without key", 401, ("GET", "/pg/health"), None),
         ("GET /pg/schemas + service", 200, ("GET", "/pg/schemas", service), None),
@@ -80,7 +124,12 @@ def table(gateway):
         ("GET /realtime/v1/websocket without key", 401, ("GET", "/realtime/v1/websocket"), None),
         ("GET /realtime/v1/api/tenants + service", (403, 404), ("GET", "/realtime/v1/api/tenants", service), None),
         ("GET /analytics/v1/ + service", 404, ("GET", "/analytics/v1/", service), None),
-        ("GET /no-such-path", 404, ("GET", "/no-such-path"), lambda text: expect_json(text, message="no Route matched with those values")),
+        (
+            "GET /no-such-path",
+            404,
+            ("GET", "/no-such-path"),
+            lambda text: expect_json(text, message="no Route matched with those values"),
+        ),
     ]
 
 
@@ -106,10 +155,18 @@ def websocket(gateway, version):
     address = urlsplit(gateway.endpoint)
     port = address.port or (443 if address.scheme == "https" else 80)
     with socket.create_connection((address.hostname, port), TIMEOUT_S) as plain:
-        stream = ssl.create_default_context().wrap_socket(plain, server_hostname=address.hostname) if address.scheme == "https" else plain
+        stream = (
+            ssl.create_default_context().wrap_socket(plain, server_hostname=address.hostname)
+            if address.scheme == "https"
+            else plain
+        )
         key = base64.b64encode(os.urandom(16)).decode()
-        stream.sendall((f"GET /realtime/v1/websocket?apikey={gateway.anon}&vsn={version} HTTP/1.1\r\nHost: {address.hostname}:{port}\r\n"
-                        f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n").encode())
+        stream.sendall(
+            (
+                f"GET /realtime/v1/websocket?apikey={gateway.anon}&vsn={version} HTTP/1.1\r\nHost: {address.hostname}:{port}\r\n"
+                f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+            ).encode()
+        )
         reader = stream.makefile("rb")
         status = reader.readline().decode("latin-1").strip()
         while reader.readline() not in (b"\r\n", b""):
@@ -133,7 +190,11 @@ def websocket(gateway, version):
 
 def send_text(stream, payload):
     mask = os.urandom(4)
-    head = bytes([0x81, 0x80 | len(payload)]) if len(payload) < 126 else bytes([0x81, 0xFE]) + struct.pack(">H", len(payload))
+    head = (
+        bytes([0x81, 0x80 | len(payload)])
+        if len(payload) < 126
+        else bytes([0x81, 0xFE]) + struct.pack(">H", len(payload))
+    )
     stream.sendall(head + mask + bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload)))
 
 
@@ -153,7 +214,10 @@ def main():
     if len(sys.argv) != 4:
         sys.exit("usage: smoke.py ENDPOINT ANON_KEY SERVICE_KEY")
     gateway = Gateway(*sys.argv[1:])
-    rows = [(what, lambda e=expected, c=call, k=check: run_row(gateway, e, c, k)) for what, expected, call, check in table(gateway)]
+    rows = [
+        (what, lambda e=expected, c=call, k=check: run_row(gateway, e, c, k))
+        for what, expected, call, check in table(gateway)
+    ]
     rows += [("WebSocket /realtime/v1/websocket vsn=1.0.0: 101, phx_join ok", lambda: websocket(gateway, "1.0.0"))]
     missed = 0
     for what, action in rows:
@@ -163,7 +227,10 @@ def main():
         except (OSError, ValueError, KeyError) as error:
             problem = f"no answer: {error}"
         missed += problem is not None
-        print(f"{'ok  ' if problem is None else 'MISS'} {(time.monotonic() - begun) * 1000:6.0f} ms  {what}" + (f": {problem}" if problem else ""))
+        print(
+            f"{'ok  ' if problem is None else 'MISS'} {(time.monotonic() - begun) * 1000:6.0f} ms  {what}"
+            + (f": {problem}" if problem else "")
+        )
     print(f"smoke: {len(rows)} requests, {missed} missed")
     sys.exit(1 if missed else 0)
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Lifecycle, reaper};
 
-/// Between two rounds; an engine event wakes the next one early.
+/// Between two rounds.
 const EVERY: Duration = Duration::from_secs(30);
 /// Between two tries to reach an engine that is away.
 const AWAY: Duration = Duration::from_secs(2);

@@ -135,7 +135,14 @@ impl Project {
         }
     }
 
+    /// Also keeps the rendered files for the mutation score (tests/sandbox/contract.sh).
     pub fn the_rendered_stack_meets_its_contract(&self) {
+        let kept = root().join("target/rendered");
+        let _ = std::fs::remove_dir_all(&kept);
+        std::fs::create_dir_all(&kept).expect("a folder");
+        for entry in std::fs::read_dir(&self.folder).expect("the folder").flatten().filter(|entry| entry.path().is_file()) {
+            std::fs::copy(entry.path(), kept.join(entry.file_name())).expect("copied");
+        }
         let script = root().join("tests/sandbox/check.py");
         run(Command::new("python3").arg(script).arg(&self.folder).args(["--images", &crate::world::image_set()]));
     }
@@ -223,13 +230,14 @@ impl Project {
         secrets
     }
 
-    /// What the vector stand-in remembers, once the mark has come or 20 s have passed.
+    /// What the vector stand-in remembers, once the mark has come or 60 s have passed: the engine's log driver backs
+    /// off while vector is not there yet (measured: up to 9 s after vector has started).
     pub async fn vector_events_with(&self, mark: &str) -> String {
         let container = self.engine.inspect(&self.container("vector"));
         let networks = container["NetworkSettings"]["Networks"].as_object().expect("networks");
         let address = networks.values().find_map(|network| network["IPAddress"].as_str()).expect("an address").to_owned();
         let mut seen = String::new();
-        for _ in 0..100 {
+        for _ in 0..300 {
             let answer = reqwest::get(format!("http://{address}:9001/sandbox/events")).await.expect("vector answers");
             seen = answer.text().await.expect("text");
             if seen.contains(mark) {

@@ -64,6 +64,7 @@ impl Decoys {
     pub fn make(engine: Engine, mark: &str) -> Self {
         engine.tiny_image();
         let names = ["container", "network", "volume"].map(|kind| format!("supamanager-decoy{mark}-{kind}"));
+        remove(engine, &names);
         let label = ["--label", "io.supamanager.project=aaaaaaaaaaaaaaaaaaaa"];
         let command = ["httpd", "-f", "-p", "9000"];
         engine.docker(&[&["run", "-d", "--name", &names[0]], &label[..], &["supamanager-sandbox/tiny:1"], &command[..]].concat());
@@ -77,9 +78,6 @@ impl Decoys {
     /// Asserts that nothing about them changed, and removes them.
     pub fn untouched(self, engine: Engine) {
         assert_eq!(self.state(engine), self.before, "somebody touched a foreign object");
-        engine.docker(&["rm", "-f", &self.names[0]]);
-        engine.docker(&["network", "rm", &self.names[1]]);
-        engine.docker(&["volume", "rm", &self.names[2]]);
     }
 
     fn state(&self, engine: Engine) -> Vec<String> {
@@ -89,4 +87,17 @@ impl Decoys {
         let volume = engine.inspect(&self.names[2])["CreatedAt"].to_string();
         vec![started, network, volume]
     }
+}
+
+impl Drop for Decoys {
+    fn drop(&mut self) {
+        remove(Engine, &self.names);
+    }
+}
+
+/// Also what a run that was cut off has left.
+fn remove(engine: Engine, [container, network, volume]: &[String; 3]) {
+    let _ = engine.try_docker(&["rm", "-f", container]);
+    let _ = engine.try_docker(&["network", "rm", network]);
+    let _ = engine.try_docker(&["volume", "rm", volume]);
 }

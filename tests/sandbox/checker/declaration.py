@@ -61,20 +61,41 @@ def _probe(name, found, wanted):
             rows.append(Violation(FILE, name, "probe.port", str(wanted["port"]), repr(found.get("port"))))
         return rows
     forms = [wanted, *([wanted["also"]] if "also" in wanted else [])]
-    if not any((found.get("port"), found.get("path")) == (form["port"], form["path"]) and form["status"] in found.get("status", [])
-               for form in forms):
+    if not any(
+        (found.get("port"), found.get("path")) == (form["port"], form["path"])
+        and form["status"] in found.get("status", [])
+        for form in forms
+    ):
         expected = " or ".join(f":{form['port']}{form['path']} -> {form['status']}" for form in forms)
-        rows.append(Violation(FILE, name, "probe", expected, f":{found.get('port')}{found.get('path')} -> {found.get('status')}"))
+        rows.append(
+            Violation(
+                FILE, name, "probe", expected, f":{found.get('port')}{found.get('path')} -> {found.get('status')}"
+            )
+        )
     if "json" in wanted and found.get("json") != wanted["json"]:
         rows.append(Violation(FILE, name, "probe.json", repr(wanted["json"]), repr(found.get("json"))))
     return rows
 
 
 def _ports(found, contracts):
-    wanted = {(service, port) for service, contract in contracts.items() for port in contract["container"].get("ports", {}).values()}
-    declared = {(row.get("service"), row.get("container")) for row in found.get("port", []) if row.get("service") in contracts}
-    return [Violation(FILE, service, "port", f"container port {port} " + ("published" if (service, port) in wanted else "not published"),
-                      "the opposite") for service, port in sorted(wanted ^ declared)]
+    wanted = {
+        (service, port)
+        for service, contract in contracts.items()
+        for port in contract["container"].get("ports", {}).values()
+    }
+    declared = {
+        (row.get("service"), row.get("container")) for row in found.get("port", []) if row.get("service") in contracts
+    }
+    return [
+        Violation(
+            FILE,
+            service,
+            "port",
+            f"container port {port} " + ("published" if (service, port) in wanted else "not published"),
+            "the opposite",
+        )
+        for service, port in sorted(wanted ^ declared)
+    ]
 
 
 def _secrets(found, secrets):
@@ -88,13 +109,31 @@ def _secrets(found, secrets):
         if "jwt" in rule:
             claims = row.get("claims", {})
             if (row.get("signed_with"), claims.get("role"), claims.get("iss")) != (
-                    rule["jwt"]["signed_with"], rule["jwt"]["role"], rule["jwt"]["iss"]):
+                rule["jwt"]["signed_with"],
+                rule["jwt"]["role"],
+                rule["jwt"]["iss"],
+            ):
                 rows.append(Violation(FILE, "", f"secret.{name}", repr(rule["jwt"]), repr(claims)))
             if row.get("ttl_days", 0) < rule["jwt"]["min_days"]:
-                rows.append(Violation(FILE, "", f"secret.{name}.ttl_days", f"at least {rule['jwt']['min_days']}", repr(row.get("ttl_days"))))
+                rows.append(
+                    Violation(
+                        FILE,
+                        "",
+                        f"secret.{name}.ttl_days",
+                        f"at least {rule['jwt']['min_days']}",
+                        repr(row.get("ttl_days")),
+                    )
+                )
         elif not rule.get("never_in_files") and re.fullmatch(rule["pattern"], _sample(row)) is None:
-            rows.append(Violation(FILE, "", f"secret.{name}", f"a value matching {rule['pattern']}",
-                                  f"{row.get('bytes')} bytes as {row.get('encoding')}"))
+            rows.append(
+                Violation(
+                    FILE,
+                    "",
+                    f"secret.{name}",
+                    f"a value matching {rule['pattern']}",
+                    f"{row.get('bytes')} bytes as {row.get('encoding')}",
+                )
+            )
         if "role" in rule and row.get("role") != rule["role"]:
             rows.append(Violation(FILE, "", f"secret.{name}.role", repr(rule["role"]), repr(row.get("role"))))
     return rows

@@ -60,15 +60,22 @@ def read(folder):
     stack = Stack()
     folder = Path(folder)
     for name, attribute, parse in (
-            ("docker-compose.yml", "compose", _yaml), ("kong.yml", "kong", _yaml), ("vector.yml", "vector", _yaml),
-            ("init.sql", "init_sql", str), ("pgsodium_root.key", "root_key", str), (".env", "env", _env)):
+        ("docker-compose.yml", "compose", _yaml),
+        ("kong.yml", "kong", _yaml),
+        ("vector.yml", "vector", _yaml),
+        ("init.sql", "init_sql", str),
+        ("pgsodium_root.key", "root_key", str),
+        (".env", "env", _env),
+    ):
         path = folder / name
         try:
             text = path.read_text(encoding="utf-8")
             stack.modes[name] = stat.S_IMODE(os.stat(path).st_mode)
             setattr(stack, attribute, parse(text))
         except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
-            stack.broken.append(Violation(name, "", "file", "a readable, well-formed file", " ".join(str(error).split())))
+            stack.broken.append(
+                Violation(name, "", "file", "a readable, well-formed file", " ".join(str(error).split()))
+            )
     return stack
 
 
@@ -116,8 +123,11 @@ def subnet(stack):
     """The project's network as ipaddress objects (subnet, gateway, dynamic range), or None."""
     try:
         config = stack.compose["networks"]["default"]["ipam"]["config"][0]
-        return (ipaddress.ip_network(config["subnet"]), ipaddress.ip_address(config["gateway"]),
-                ipaddress.ip_network(config["ip_range"]))
+        return (
+            ipaddress.ip_network(config["subnet"]),
+            ipaddress.ip_address(config["gateway"]),
+            ipaddress.ip_network(config["ip_range"]),
+        )
     except (KeyError, IndexError, TypeError, ValueError):
         return None
 

@@ -6,17 +6,28 @@ FILE = "kong.yml"
 _TOP = {"_format_version", "_transform", "consumers", "services"}
 _ROUTE_KEYS = {"name", "strip_path", "paths"}
 _SERVICE_KEYS = {"name", "url", "routes", "plugins"}
-_ALLOWED = {"cors": set(), "key-auth": {"hide_credentials"}, "acl": {"hide_groups_header", "allow"},
-            "request-transformer": {"add"}, "basic-auth": {"hide_credentials"},
-            "request-termination": {"status_code", "message"}}
+_ALLOWED = {
+    "cors": set(),
+    "key-auth": {"hide_credentials"},
+    "acl": {"hide_groups_header", "allow"},
+    "request-transformer": {"add"},
+    "basic-auth": {"hide_credentials"},
+    "request-termination": {"status_code", "message"},
+}
 
 
 def check(stack, contract):
     kong, rows = stack.kong, []
     if kong.get("_format_version") != contract["format_version"]:
-        rows.append(Violation(FILE, "", "_format_version", repr(contract["format_version"]), repr(kong.get("_format_version"))))
+        rows.append(
+            Violation(FILE, "", "_format_version", repr(contract["format_version"]), repr(kong.get("_format_version")))
+        )
     if kong.get("_transform") is not contract["transform"]:
-        rows.append(Violation(FILE, "", "_transform", "true: basic-auth passwords are hashed on load", repr(kong.get("_transform"))))
+        rows.append(
+            Violation(
+                FILE, "", "_transform", "true: basic-auth passwords are hashed on load", repr(kong.get("_transform"))
+            )
+        )
     for key in kong:
         if key not in _TOP:
             rows.append(Violation(FILE, "", key, "one of " + ", ".join(sorted(_TOP)), "this key"))
@@ -48,7 +59,11 @@ def _consumers(stack, contract):
         keys = [resolved(str(item.get("key")), stack.env) for item in _maps(consumer.get("keyauth_credentials"))]
         wanted = (stack.env or {}).get(rule["key"], "${" + rule["key"] + "}")
         if keys != [wanted]:
-            rows.append(Violation(FILE, name, "keyauth_credentials.key", f"the value of {rule['key']}", f"{len(keys)} other value(s)"))
+            rows.append(
+                Violation(
+                    FILE, name, "keyauth_credentials.key", f"the value of {rule['key']}", f"{len(keys)} other value(s)"
+                )
+            )
         groups = [item.get("group") for item in _maps(consumer.get("acls"))]
         if groups != [rule["group"]]:
             rows.append(Violation(FILE, name, "acls.group", repr([rule["group"]]), repr(groups)))
@@ -69,8 +84,13 @@ def _services(kong, contract):
             rows.append(Violation(FILE, name, "services", f"this service for {rule['path']}", "nothing"))
         else:
             rows += _service(name, found[name], rule)
-    routes = [(name, path) for name, service in found.items() for route in _maps(service.get("routes"))
-              for path in (route.get("paths") or []) if isinstance(route.get("paths"), list)]
+    routes = [
+        (name, path)
+        for name, service in found.items()
+        for route in _maps(service.get("routes"))
+        for path in (route.get("paths") or [])
+        if isinstance(route.get("paths"), list)
+    ]
     for name, path in routes:
         if path in contract["forbidden"]:
             rows.append(Violation(FILE, str(name), "routes.paths", f"not {path}: {contract['forbidden'][path]}", path))

@@ -60,14 +60,18 @@ class _Graph:
 
     def __init__(self, stack, contract, source, bad):
         self.stack, self.contract, self.source, self.bad = stack, contract, source, bad
-        self.transforms = {name: part for name, part in (stack.vector.get("transforms") or {}).items() if isinstance(part, dict)}
+        self.transforms = {
+            name: part for name, part in (stack.vector.get("transforms") or {}).items() if isinstance(part, dict)
+        }
         self.sinks = {name: part for name, part in (stack.vector.get("sinks") or {}).items() if isinstance(part, dict)}
 
     def readers(self, name):
         """(transforms, sinks) that name this output as an input."""
         reads = lambda part: name in (part.get("inputs") or [])  # noqa: E731
-        return ({key: part for key, part in self.transforms.items() if reads(part)},
-                {key: part for key, part in self.sinks.items() if reads(part)})
+        return (
+            {key: part for key, part in self.transforms.items() if reads(part)},
+            {key: part for key, part in self.sinks.items() if reads(part)},
+        )
 
     def check(self):
         known = {self.source, *self.transforms}
@@ -130,9 +134,19 @@ class _Graph:
             self.bad(f"transforms.{router}.route.{service}", f"text matching {wanted}", repr(found), service)
         transforms, direct = self.readers(f"{router}.{service}")
         if direct:
-            self.bad(f"sinks.{next(iter(direct))}.inputs", "events behind the service's program", f"{router}.{service}", service)
+            self.bad(
+                f"sinks.{next(iter(direct))}.inputs",
+                "events behind the service's program",
+                f"{router}.{service}",
+                service,
+            )
         if len(transforms) != rule.get("programs", 1):
-            self.bad("transforms", f"{rule.get('programs', 1)} program(s) behind {router}.{service}", str(len(transforms)), service)
+            self.bad(
+                "transforms",
+                f"{rule.get('programs', 1)} program(s) behind {router}.{service}",
+                str(len(transforms)),
+                service,
+            )
         text = "".join(self._program(name, part) for name, part in transforms.items())
         for pattern in rule["remap"]:
             if len(re.findall(pattern, text)) == 0:
@@ -148,10 +162,16 @@ class _Graph:
 
     def _sink(self, name, sink, rule, service):
         wanted = self.contract["sink"]
-        rows = [("type", sink.get("type"), wanted["type"]), ("method", sink.get("method"), wanted["method"]),
-                ("encoding.codec", (sink.get("encoding") or {}).get("codec"), wanted["codec"]),
-                ("request.retry_max_duration_secs", (sink.get("request") or {}).get("retry_max_duration_secs"),
-                 wanted["retry_max_duration_secs"])]
+        rows = [
+            ("type", sink.get("type"), wanted["type"]),
+            ("method", sink.get("method"), wanted["method"]),
+            ("encoding.codec", (sink.get("encoding") or {}).get("codec"), wanted["codec"]),
+            (
+                "request.retry_max_duration_secs",
+                (sink.get("request") or {}).get("retry_max_duration_secs"),
+                wanted["retry_max_duration_secs"],
+            ),
+        ]
         key = (self.stack.env or {}).get(wanted["key"], "${" + wanted["key"] + "}")
         uri = wanted["uri"].format(source=rule["source_name"], key=key)
         self._buffer(name, sink.get("buffer") or {}, wanted["buffer"], service)

@@ -47,20 +47,45 @@ def _network(stack, common):
     if not isinstance(networks, dict) or set(networks) != {"default"} or not isinstance(networks["default"], dict):
         return [Violation(FILE, "", "networks", "default only", repr(networks))]
     found = networks["default"]
-    rows = _named("networks.default", found, common["project"]["network_name"].format(ref=ref), ref,
-                  {"name", "driver", "ipam", "labels"})
+    rows = _named(
+        "networks.default",
+        found,
+        common["project"]["network_name"].format(ref=ref),
+        ref,
+        {"name", "driver", "ipam", "labels"},
+    )
     if found.get("driver") != "bridge":
         rows.append(Violation(FILE, "", "networks.default.driver", "'bridge'", repr(found.get("driver"))))
     parts = subnet(stack)
     if parts is None:
-        return [*rows, Violation(FILE, "", "networks.default.ipam.config", "subnet, gateway and ip_range", repr(found.get("ipam")))]
+        return [
+            *rows,
+            Violation(
+                FILE, "", "networks.default.ipam.config", "subnet, gateway and ip_range", repr(found.get("ipam"))
+            ),
+        ]
     net, gateway, dynamic = parts
     if net.prefixlen != common["project"]["prefix_length"] or not net.is_private:
-        rows.append(Violation(FILE, "", "networks.default.ipam.config.subnet", f"a private /{common['project']['prefix_length']}", str(net)))
+        rows.append(
+            Violation(
+                FILE,
+                "",
+                "networks.default.ipam.config.subnet",
+                f"a private /{common['project']['prefix_length']}",
+                str(net),
+            )
+        )
     if gateway != net.network_address + 1:
-        rows.append(Violation(FILE, "", "networks.default.ipam.config.gateway", str(net.network_address + 1), str(gateway)))
-    if dynamic.prefixlen != common["project"]["dynamic_prefix_length"] or dynamic.network_address != net.network_address:
-        rows.append(Violation(FILE, "", "networks.default.ipam.config.ip_range", f"the lower half of {net}", str(dynamic)))
+        rows.append(
+            Violation(FILE, "", "networks.default.ipam.config.gateway", str(net.network_address + 1), str(gateway))
+        )
+    if (
+        dynamic.prefixlen != common["project"]["dynamic_prefix_length"]
+        or dynamic.network_address != net.network_address
+    ):
+        rows.append(
+            Violation(FILE, "", "networks.default.ipam.config.ip_range", f"the lower half of {net}", str(dynamic))
+        )
     return rows
 
 
@@ -83,17 +108,28 @@ def _volume(stack, common):
     if not isinstance(volumes, dict) or set(volumes) != {"db-config"} or not isinstance(volumes["db-config"], dict):
         return [Violation(FILE, "", "volumes", "db-config only", repr(volumes))]
     found = volumes["db-config"]
-    rows = _named("volumes.db-config", found, common["project"]["volume_name"].format(ref=ref), ref,
-                  {"name", "driver", "driver_opts", "labels"})
+    rows = _named(
+        "volumes.db-config",
+        found,
+        common["project"]["volume_name"].format(ref=ref),
+        ref,
+        {"name", "driver", "driver_opts", "labels"},
+    )
     if found.get("driver") != "local":
         rows.append(Violation(FILE, "", "volumes.db-config.driver", "'local'", repr(found.get("driver"))))
     options = found.get("driver_opts") or {}
     for key, pattern in (("type", "none"), ("o", "bind"), ("device", "/.+/volumes/db-config")):
         if not isinstance(options.get(key), str) or re.fullmatch(pattern, options[key]) is None:
-            rows.append(Violation(FILE, "", f"volumes.db-config.driver_opts.{key}", f"text matching {pattern}", repr(options.get(key))))
+            rows.append(
+                Violation(
+                    FILE, "", f"volumes.db-config.driver_opts.{key}", f"text matching {pattern}", repr(options.get(key))
+                )
+            )
     for key in options:
         if key not in ("type", "o", "device"):
-            rows.append(Violation(FILE, "", f"volumes.db-config.driver_opts.{key}", "type, o or device", repr(options[key])))
+            rows.append(
+                Violation(FILE, "", f"volumes.db-config.driver_opts.{key}", "type, o or device", repr(options[key]))
+            )
     return rows
 
 
@@ -127,16 +163,36 @@ def check_secrets(stack, secrets):
     used = referenced(stack)
     for name in sorted(used):
         if name not in secrets:
-            rows.append(Violation(FILE, ", ".join(sorted(used[name])), "environment", "a reference to a declared secret", "${" + name + "}"))
+            rows.append(
+                Violation(
+                    FILE,
+                    ", ".join(sorted(used[name])),
+                    "environment",
+                    "a reference to a declared secret",
+                    "${" + name + "}",
+                )
+            )
         elif secrets[name].get("never_in_files"):
-            rows.append(Violation(FILE, ", ".join(sorted(used[name])), "environment", "no reference to this secret", "${" + name + "}"))
+            rows.append(
+                Violation(
+                    FILE, ", ".join(sorted(used[name])), "environment", "no reference to this secret", "${" + name + "}"
+                )
+            )
         elif name not in stack.env:
             rows.append(Violation(".env", "", name, "a value: docker-compose.yml refers to it", "nothing"))
     for name, value in stack.env.items():
         if name not in used:
             rows.append(Violation(".env", "", name, "only what docker-compose.yml refers to", "this name"))
         elif name in secrets and re.fullmatch(secrets[name]["pattern"], value) is None:
-            rows.append(Violation(".env", "", name, f"text matching {secrets[name]['pattern']}", f"something else ({len(value)} characters)"))
+            rows.append(
+                Violation(
+                    ".env",
+                    "",
+                    name,
+                    f"text matching {secrets[name]['pattern']}",
+                    f"something else ({len(value)} characters)",
+                )
+            )
         elif name in secrets and "jwt" in secrets[name]:
             rows += _token(name, value, secrets[name]["jwt"], stack.env)
     values = {}
@@ -165,7 +221,9 @@ def _token(name, value, rule, env):
             rows.append(Violation(".env", "", name, f"claim {key} = {rule[key]!r}", repr(claims.get(key))))
     begin, end = claims.get("iat"), claims.get("exp")
     if not isinstance(begin, int) or not isinstance(end, int) or end - begin < rule["min_days"] * 86400:
-        rows.append(Violation(".env", "", name, f"iat and exp at least {rule['min_days']} days apart", f"{begin} and {end}"))
+        rows.append(
+            Violation(".env", "", name, f"iat and exp at least {rule['min_days']} days apart", f"{begin} and {end}")
+        )
     return rows
 
 
@@ -177,7 +235,15 @@ def check_root_key(stack, secrets):
     pattern = secrets["PGSODIUM_ROOT_KEY"]["pattern"]
     text = resolved_key(stack)
     if re.fullmatch(pattern, text) is None:
-        return [Violation("pgsodium_root.key", "", "content", f"text matching {pattern}", f"something else ({len(text)} characters)")]
+        return [
+            Violation(
+                "pgsodium_root.key",
+                "",
+                "content",
+                f"text matching {pattern}",
+                f"something else ({len(text)} characters)",
+            )
+        ]
     return []
 
 

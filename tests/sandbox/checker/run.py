@@ -10,8 +10,10 @@ from . import database, gateway, pipeline, project, services
 @functools.lru_cache(maxsize=1)
 def contracts():
     """Every contract file, read once."""
-    return {"services": load.services(), **{name: load.read(name) for name in
-            ("common", "secrets", "gateway", "vector-pipeline", "database")}}
+    return {
+        "services": load.services(),
+        **{name: load.read(name) for name in ("common", "secrets", "gateway", "vector-pipeline", "database")},
+    }
 
 
 @functools.lru_cache(maxsize=4)

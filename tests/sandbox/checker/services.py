@@ -8,9 +8,28 @@ from .folder import Violation, facts
 
 FILE = "docker-compose.yml"
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?")
-_KEYS = {"image", "container_name", "hostname", "command", "entrypoint", "environment", "ports", "volumes", "networks",
-         "depends_on", "healthcheck", "restart", "labels", "logging", "ulimits", "user", "stop_grace_period", "stop_signal",
-         "init", "pids_limit"}
+_KEYS = {
+    "image",
+    "container_name",
+    "hostname",
+    "command",
+    "entrypoint",
+    "environment",
+    "ports",
+    "volumes",
+    "networks",
+    "depends_on",
+    "healthcheck",
+    "restart",
+    "labels",
+    "logging",
+    "ulimits",
+    "user",
+    "stop_grace_period",
+    "stop_signal",
+    "init",
+    "pids_limit",
+}
 
 
 def seconds(text):
@@ -32,7 +51,11 @@ def check(stack, common, contracts, images=None):
             rows.append(Violation(FILE, name, "services", "this service", "nothing"))
     for name, service in found.items():
         if name not in contracts:
-            rows.append(Violation(FILE, name, "services", "one of " + ", ".join(common["services"]), "a service without a contract"))
+            rows.append(
+                Violation(
+                    FILE, name, "services", "one of " + ", ".join(common["services"]), "a service without a contract"
+                )
+            )
             continue
         one = _Service(name, service if isinstance(service, dict) else {}, contracts[name], common, stack)
         rows += one.violations(images)
@@ -70,7 +93,9 @@ class _Service:
 
     def _image(self, images):
         image = self.found.get("image")
-        if not isinstance(image, str) or not re.fullmatch(r"[a-z0-9./_-]+(:[0-9]+/[a-z0-9./_-]+)?(:[A-Za-z0-9._-]+)?(@sha256:[0-9a-f]{64})?", image):
+        if not isinstance(image, str) or not re.fullmatch(
+            r"[a-z0-9./_-]+(:[0-9]+/[a-z0-9./_-]+)?(:[A-Za-z0-9._-]+)?(@sha256:[0-9a-f]{64})?", image
+        ):
             self.bad("image", "an image reference", repr(image))
         elif images is not None and image != images.get(self.name):
             self.bad("image", repr(images.get(self.name)), repr(image))
@@ -103,10 +128,16 @@ class _Service:
             self.bad("user", " or ".join(repr(item) for item in self.container.get("user", [""])), repr(user))
         signal = self.found.get("stop_signal", "")
         if signal not in self.container.get("stop_signal", [""]):
-            self.bad("stop_signal", " or ".join(repr(item) for item in self.container.get("stop_signal", [""])), repr(signal))
+            self.bad(
+                "stop_signal", " or ".join(repr(item) for item in self.container.get("stop_signal", [""])), repr(signal)
+            )
         grace, rule = seconds(self.found.get("stop_grace_period", "10s")), self.container["stop_grace_s"]
         if grace is None or not rule["min"] <= grace <= rule["max"]:
-            self.bad("stop_grace_period", f"{rule['min']}-{rule['max']} s", repr(self.found.get("stop_grace_period", "10s (the default)")))
+            self.bad(
+                "stop_grace_period",
+                f"{rule['min']}-{rule['max']} s",
+                repr(self.found.get("stop_grace_period", "10s (the default)")),
+            )
         if "hostname" in self.found and self.found["hostname"] != self.container.get("hostname"):
             self.bad("hostname", repr(self.container.get("hostname")), repr(self.found["hostname"]))
 
@@ -116,9 +147,13 @@ class _Service:
             return self.bad("environment", "a map", type(environment).__name__)
         for name, value in environment.items():
             if not isinstance(value, str):
-                self.bad(f"environment.{name}", "text (YAML reads a bare off, true or number as something else)", repr(value))
+                self.bad(
+                    f"environment.{name}", "text (YAML reads a bare off, true or number as something else)", repr(value)
+                )
         texts = {name: value for name, value in environment.items() if isinstance(value, str)}
-        for key, expected, found in rules.environment(self.contract, texts, rules.Rendered(self.facts), strict_names=True):
+        for key, expected, found in rules.environment(
+            self.contract, texts, rules.Rendered(self.facts), strict_names=True
+        ):
             if key.removeprefix("environment.") in environment and found == "nothing":
                 continue
             self.bad(key, expected, found)
@@ -157,7 +192,11 @@ class _Service:
                 self.bad("networks.default.aliases", "only " + ", ".join(self.container["aliases"]), repr(alias))
         fixed = self.container.get("fixed_address", False)
         if fixed != ("ipv4_address" in default):
-            self.bad("networks.default.ipv4_address", "a fixed address" if fixed else "none", repr(default.get("ipv4_address")))
+            self.bad(
+                "networks.default.ipv4_address",
+                "a fixed address" if fixed else "none",
+                repr(default.get("ipv4_address")),
+            )
 
     def _ports(self):
         wanted = sorted(self.container.get("ports", {}).values())
@@ -211,7 +250,9 @@ class _Service:
             if key not in ("test", "interval", "timeout", "retries", "start_period"):
                 self.bad(f"healthcheck.{key}", "a key that every engine knows", "this key")
         test = check.get("test")
-        if not isinstance(test, list) or not any(_form_fits(form, [str(item) for item in test]) for form in rule["forms"]):
+        if not isinstance(test, list) or not any(
+            _form_fits(form, [str(item) for item in test]) for form in rule["forms"]
+        ):
             self.bad("healthcheck.test", " or ".join(" ".join(form) for form in rule["forms"]), repr(test))
         for key, bounds in (("interval", "interval_s"), ("timeout", "timeout_s"), ("start_period", "start_period_s")):
             value, (low, high) = seconds(check.get(key, "")), rule[bounds]
@@ -264,7 +305,11 @@ class _Service:
 def _likely_set(services):
     """The image set that most services use; None when no set is used at all (an operator's own images)."""
     used = {name: service.get("image") for name, service in services.items() if isinstance(service, dict)}
-    best = max(load.image_sets(), key=lambda images: sum(used.get(name) == image for name, image in images.items()), default=None)
+    best = max(
+        load.image_sets(),
+        key=lambda images: sum(used.get(name) == image for name, image in images.items()),
+        default=None,
+    )
     if best is None or not any(used.get(name) == image for name, image in best.items()):
         return None
     return best
@@ -285,6 +330,11 @@ def _plugins_in_use(stack):
     if stack.kong is None:
         return None
     base = ["request-transformer", "cors", "key-auth", "acl", "basic-auth"]
-    used = {plugin.get("name") for service in stack.kong.get("services") or [] if isinstance(service, dict)
-            for plugin in service.get("plugins") or [] if isinstance(plugin, dict)}
+    used = {
+        plugin.get("name")
+        for service in stack.kong.get("services") or []
+        if isinstance(service, dict)
+        for plugin in service.get("plugins") or []
+        if isinstance(plugin, dict)
+    }
     return ",".join(base + sorted(str(name) for name in used - set(base)))

@@ -130,8 +130,18 @@ def environment(contract, found, view, strict_names):
                 rows.append((f"environment.{name}", expectation(rule, view), "nothing"))
         elif rule.get("absent"):
             rows.append((f"environment.{name}", "not set: " + rule["why"], "set"))
-        elif "when_empty" in rule and found.get(rule["when_empty"]["name"]) == "" and found[name] != rule["when_empty"]["value"]:
-            rows.append((f"environment.{name}", f"{rule['when_empty']['value']!r} while {rule['when_empty']['name']} is empty", repr(found[name])))
+        elif (
+            "when_empty" in rule
+            and found.get(rule["when_empty"]["name"]) == ""
+            and found[name] != rule["when_empty"]["value"]
+        ):
+            rows.append(
+                (
+                    f"environment.{name}",
+                    f"{rule['when_empty']['value']!r} while {rule['when_empty']['name']} is empty",
+                    repr(found[name]),
+                )
+            )
         elif not fits(rule, found[name], view):
             rows.append((f"environment.{name}", expectation(rule, view), shown(found[name], rule)))
     if strict_names:

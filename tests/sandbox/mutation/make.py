@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from checker.database import statements
 
 # Another role's password in place of the right one: shape and length fit, only the login tells.
-_SWAP = {"SUPABASE_ADMIN_PASSWORD": "AUTHENTICATOR_PASSWORD", "JWT_SECRET": "SECRET_KEY_BASE", "ANON_KEY": "SERVICE_ROLE_KEY"}
+_SWAP = {
+    "SUPABASE_ADMIN_PASSWORD": "AUTHENTICATOR_PASSWORD",
+    "JWT_SECRET": "SECRET_KEY_BASE",
+    "ANON_KEY": "SERVICE_ROLE_KEY",
+}
 _OTHER = "SUPABASE_ADMIN_PASSWORD"
 
 
@@ -26,8 +30,14 @@ class Mutant:
         return f"{self.file}:{'.'.join(str(part) for part in self.path)}:{self.change}"
 
 
-_ATTRIBUTE = {"docker-compose.yml": "compose", "kong.yml": "kong", "vector.yml": "vector", "init.sql": "init_sql",
-              "pgsodium_root.key": "root_key", ".env": "env"}
+_ATTRIBUTE = {
+    "docker-compose.yml": "compose",
+    "kong.yml": "kong",
+    "vector.yml": "vector",
+    "init.sql": "init_sql",
+    "pgsodium_root.key": "root_key",
+    ".env": "env",
+}
 
 
 def mutants(stack):
@@ -39,7 +49,9 @@ def mutants(stack):
     for name in stack.env:
         found += [Mutant(".env", (name,), "drop"), Mutant(".env", (name,), "short")]
     found += [Mutant("pgsodium_root.key", ("content",), "short")]
-    found += [Mutant(name, ("mode",), "unreadable" if mode & 0o004 else "open") for name, mode in sorted(stack.modes.items())]
+    found += [
+        Mutant(name, ("mode",), "unreadable" if mode & 0o004 else "open") for name, mode in sorted(stack.modes.items())
+    ]
     return found
 
 
@@ -102,7 +114,7 @@ def _apply_sql(text, mutant):
     parts = statements(text)
     index = mutant.path[0]
     replacement = [] if mutant.change == "drop" else [_changed_statement(parts[index])]
-    parts = parts[:index] + replacement + parts[index + 1:]
+    parts = parts[:index] + replacement + parts[index + 1 :]
     return "".join(part + ("\n" if part.startswith("\\") else ";\n") for part in parts)
 
 
@@ -142,7 +154,7 @@ def changed(value):
     # A port or number inside a text moves; so does a duration. An address gets another host.
     if match := re.search(r"(\d+)(?!.*\d)", text):
         if re.fullmatch(r"[a-z]*\d+[a-z]*|.*:\d+(:ro)?|\d+\.\d+\.\d+\.\d+.*", text):
-            return text[: match.start()] + str(int(match[1]) + 7777) + text[match.end():]
+            return text[: match.start()] + str(int(match[1]) + 7777) + text[match.end() :]
     if text.endswith(":ro"):
         return text[:-3]
     return text + "x"

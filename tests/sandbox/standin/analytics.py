@@ -15,8 +15,17 @@ import psycopg2.extras
 
 from . import database, startup, web
 
-SOURCES = ("cloudflare.logs.prod", "postgres.logs", "deno-relay-logs", "deno-subhosting-events", "gotrue.logs.prod",
-           "realtime.logs.prod", "storage.logs.prod.2", "postgREST.logs.prod", "pgbouncer.logs.prod")
+SOURCES = (
+    "cloudflare.logs.prod",
+    "postgres.logs",
+    "deno-relay-logs",
+    "deno-subhosting-events",
+    "gotrue.logs.prod",
+    "realtime.logs.prod",
+    "storage.logs.prod.2",
+    "postgREST.logs.prod",
+    "pgbouncer.logs.prod",
+)
 # One INSERT per request of vector; a batch is at most 10 MB there.
 MAX_ROWS = 20000
 
@@ -28,8 +37,13 @@ def log(level, message):
 
 def connect():
     connection = database.connect(
-        "analytics", host=os.environ["DB_HOSTNAME"], port=os.environ["DB_PORT"], dbname=os.environ["DB_DATABASE"],
-        user=os.environ["DB_USERNAME"], password=os.environ["DB_PASSWORD"])
+        "analytics",
+        host=os.environ["DB_HOSTNAME"],
+        port=os.environ["DB_PORT"],
+        dbname=os.environ["DB_DATABASE"],
+        user=os.environ["DB_USERNAME"],
+        password=os.environ["DB_PASSWORD"],
+    )
     with connection.cursor() as cursor:
         cursor.execute("select set_config('search_path', %s, false)", (os.environ["DB_SCHEMA"],))
     return connection
@@ -81,8 +95,10 @@ def seed():
             cursor.execute("insert into users values (1, %s) on conflict do nothing", (os.environ["LOGFLARE_API_KEY"],))
             for source in SOURCES:
                 cursor.execute("insert into sources values (%s) on conflict do nothing", (source,))
-                cursor.execute(f"create table if not exists {table(source)} (id bigserial primary key,"
-                               " timestamp timestamptz not null default now(), event_message text, body jsonb not null)")
+                cursor.execute(
+                    f"create table if not exists {table(source)} (id bigserial primary key,"
+                    " timestamp timestamptz not null default now(), event_message text, body jsonb not null)"
+                )
             cursor.execute("select api_key from users where id = 1")
             State.pool, State.api_key = connection, cursor.fetchone()[0]
     except psycopg2.Error as error:
@@ -95,8 +111,15 @@ def answer(request):
     ready = State.api_key is not None
     if request.path == "/health":
         if ready:
-            return web.Answer(200, {"status": "ok", "proc_count": threading.active_count(), "nodes": ["logflare@127.0.0.1"],
-                                    "nodes_count": 1})
+            return web.Answer(
+                200,
+                {
+                    "status": "ok",
+                    "proc_count": threading.active_count(),
+                    "nodes": ["logflare@127.0.0.1"],
+                    "nodes_count": 1,
+                },
+            )
         return web.Answer(503, {"status": "coming_up"})
     if request.path in ("/api/logs", "/logs") and request.method == "POST":
         return ingest(request) if ready else web.Answer(503, {"status": "coming_up"})
@@ -120,7 +143,9 @@ def ingest(request):
     values = [(row.get("event_message"), json.dumps(row)) for row in rows]
     try:
         with State.lock, State.pool.cursor() as cursor:
-            psycopg2.extras.execute_values(cursor, f"insert into {table(source)} (event_message, body) values %s", values)
+            psycopg2.extras.execute_values(
+                cursor, f"insert into {table(source)} (event_message, body) values %s", values
+            )
     except psycopg2.Error as error:
         log("error", f"could not store events: {database.reason(error)}")
         os._exit(1)

@@ -31,7 +31,9 @@ def migrate():
             role = cursor.fetchone()[0]
             if role != "supabase_auth_admin":
                 startup.refuse("auth", f"database role: expected supabase_auth_admin, found {role}")
-            cursor.execute("insert into auth.schema_migrations (version) values (%s) on conflict do nothing", (_MIGRATION,))
+            cursor.execute(
+                "insert into auth.schema_migrations (version) values (%s) on conflict do nothing", (_MIGRATION,)
+            )
             cursor.execute("create table if not exists auth.sessions (id uuid primary key, user_id uuid not null)")
         connection.close()
     except psycopg2.Error as error:
@@ -54,14 +56,22 @@ def settings():
 def answer(request):
     log("info", "request completed", method=request.method, path=request.path, component="api")
     if request.path == "/health":
-        return web.Answer(200, {"version": VERSION, "name": "GoTrue",
-                                "description": "GoTrue is a user registration and authentication API"})
+        return web.Answer(
+            200,
+            {
+                "version": VERSION,
+                "name": "GoTrue",
+                "description": "GoTrue is a user registration and authentication API",
+            },
+        )
     if request.path == "/settings":
         return web.Answer(200, settings())
     if request.path == "/user":
         return user(request)
     if request.path in ("/verify", "/callback", "/authorize"):
-        return web.Answer(400, {"code": 400, "msg": f"{request.path[1:]} needs parameters that this stand-in does not act on"})
+        return web.Answer(
+            400, {"code": 400, "msg": f"{request.path[1:]} needs parameters that this stand-in does not act on"}
+        )
     return web.Answer(404, {"code": 404, "msg": "404 page not found"})
 
 

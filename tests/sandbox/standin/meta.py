@@ -16,4 +16,4 @@ def main(*arguments):
     startup.begin("meta")
     os.chdir("/usr/src/app")
     # The package imports JSON with a keyword that node 20 warns about on every start.
-    os.execvpe("node", [ARGV[0], "--no-warnings", *ARGV[1:]], os.environ)
+    os.execvpe("node", [ARGV[0], "--no-warnings", "--require", "/sandbox/standin/meta-stop.cjs", *ARGV[1:]], os.environ)

@@ -25,8 +25,13 @@ def log(level, message):
 
 def connect():
     connection = database.connect(
-        "realtime", host=os.environ["DB_HOST"], port=os.environ["DB_PORT"], dbname=os.environ["DB_NAME"],
-        user=os.environ["DB_USER"], password=os.environ["DB_PASSWORD"])
+        "realtime",
+        host=os.environ["DB_HOST"],
+        port=os.environ["DB_PORT"],
+        dbname=os.environ["DB_NAME"],
+        user=os.environ["DB_USER"],
+        password=os.environ["DB_PASSWORD"],
+    )
     with connection.cursor() as cursor:
         cursor.execute(os.environ["DB_AFTER_CONNECT_QUERY"])
     return connection
@@ -47,9 +52,16 @@ def run(statements):
 
 def migrate():
     startup.begin("realtime", fault=False)
-    run([("create table if not exists tenants (external_id text primary key, name text, jwt_secret bytea not null,"
-          " inserted_at timestamptz not null default now())", None),
-         ("create table if not exists schema_migrations (version bigint primary key)", None)])
+    run(
+        [
+            (
+                "create table if not exists tenants (external_id text primary key, name text, jwt_secret bytea not null,"
+                " inserted_at timestamptz not null default now())",
+                None,
+            ),
+            ("create table if not exists schema_migrations (version bigint primary key)", None),
+        ]
+    )
     log("info", "Migrations are up")
 
 
@@ -57,14 +69,22 @@ def release(*arguments):
     """`realtime eval EXPRESSION`: the seed step writes the tenant anew at each start."""
     startup.stop_on_signals()
     if arguments != ("eval", "Realtime.Release.seeds(Realtime.Repo)"):
-        startup.refuse("realtime", f"command: expected eval 'Realtime.Release.seeds(Realtime.Repo)', found {arguments!r}")
+        startup.refuse(
+            "realtime", f"command: expected eval 'Realtime.Release.seeds(Realtime.Repo)', found {arguments!r}"
+        )
     key = os.environ["DB_ENC_KEY"].encode()
     if len(key) != 16:
         startup.refuse("realtime", f"environment.DB_ENC_KEY: expected 16 bytes, found {len(key)}")
-    run([("delete from tenants where external_id = %s", (TENANT,)),
-         ("insert into tenants (external_id, name, jwt_secret) values"
-          " (%s, %s, extensions.encrypt(%s, %s, 'aes-ecb/pad:pkcs'))",
-          (TENANT, TENANT, os.environ["API_JWT_SECRET"].encode(), key))])
+    run(
+        [
+            ("delete from tenants where external_id = %s", (TENANT,)),
+            (
+                "insert into tenants (external_id, name, jwt_secret) values"
+                " (%s, %s, extensions.encrypt(%s, %s, 'aes-ecb/pad:pkcs'))",
+                (TENANT, TENANT, os.environ["API_JWT_SECRET"].encode(), key),
+            ),
+        ]
+    )
 
 
 def tenant_secret(name):
@@ -72,8 +92,10 @@ def tenant_secret(name):
     connection = connect()
     try:
         with connection.cursor() as cursor:
-            cursor.execute("select extensions.decrypt(jwt_secret, %s, 'aes-ecb/pad:pkcs') from tenants"
-                           " where external_id = %s", (os.environ["DB_ENC_KEY"].encode(), name))
+            cursor.execute(
+                "select extensions.decrypt(jwt_secret, %s, 'aes-ecb/pad:pkcs') from tenants" " where external_id = %s",
+                (os.environ["DB_ENC_KEY"].encode(), name),
+            )
             row = cursor.fetchone()
             return bytes(row[0]).decode() if row else None
     finally:
@@ -145,10 +167,18 @@ def converse(handler, version):
         if version.startswith("2"):
             join_ref, ref, topic, event, _ = message
         else:
-            join_ref, ref, topic, event = message.get("join_ref"), message.get("ref"), message["topic"], message["event"]
+            join_ref, ref, topic, event = (
+                message.get("join_ref"),
+                message.get("ref"),
+                message["topic"],
+                message["event"],
+            )
         known = event in ("phx_join", "phx_leave") and topic.startswith("realtime:") or event == "heartbeat"
         response = {"postgres_changes": []} if event == "phx_join" else {}
-        payload = {"status": "ok" if known else "error", "response": response if known else {"reason": "unmatched topic"}}
+        payload = {
+            "status": "ok" if known else "error",
+            "response": response if known else {"reason": "unmatched topic"},
+        }
         if version.startswith("2"):
             reply = [join_ref, ref, topic, "phx_reply", payload]
         else:

@@ -26,10 +26,21 @@ def refuse(service, message):
     sys.exit(1)
 
 
-def stop_on_signals(*extra):
-    """Ends at once on the signals an engine sends; PID 1 has no default action for them."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, *extra):
-        signal.signal(number, lambda *_: os._exit(0))
+def stop_on_signals():
+    """Ends at once on the signals an engine sends; PID 1 has no default action for them.
+
+    A plain handler would wait for the main thread, which may sit in a database driver for seconds; the wake-up
+    descriptor is written to at once, and a thread of its own acts on it.
+    """
+    if getattr(stop_on_signals, "done", False):
+        return
+    stop_on_signals.done = True
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, lambda *_: None)
+    threading.Thread(target=lambda: (os.read(reader, 1), os._exit(0)), daemon=True).start()
 
 
 def begin(service, fault=True):

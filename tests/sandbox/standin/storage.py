@@ -22,8 +22,15 @@ _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 def log(level, message, **fields):
-    row = {"level": level, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "msg": message,
-           "tenantId": os.environ.get("TENANT_ID"), "hostname": os.environ.get("HOSTNAME"), "pid": os.getpid(), **fields}
+    row = {
+        "level": level,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "msg": message,
+        "tenantId": os.environ.get("TENANT_ID"),
+        "hostname": os.environ.get("HOSTNAME"),
+        "pid": os.getpid(),
+        **fields,
+    }
     print(json.dumps(row), flush=True)
 
 
@@ -31,7 +38,9 @@ def check_keys():
     secret = os.environ["PGRST_JWT_SECRET"]
     for name, role in (("ANON_KEY", "anon"), ("SERVICE_KEY", "service_role")):
         if not tokens.is_key(os.environ[name], secret, role):
-            startup.refuse("storage", f"environment.{name}: expected a token of role {role} signed with PGRST_JWT_SECRET")
+            startup.refuse(
+                "storage", f"environment.{name}: expected a token of role {role} signed with PGRST_JWT_SECRET"
+            )
 
 
 def check_attributes():
@@ -42,7 +51,9 @@ def check_attributes():
         os.setxattr(probe, "user.supabase.check", b"1")
         os.unlink(probe)
     except OSError as error:
-        startup.refuse("storage", f"volumes.{ROOT}: expected a writable folder with user extended attributes, found {error}")
+        startup.refuse(
+            "storage", f"volumes.{ROOT}: expected a writable folder with user extended attributes, found {error}"
+        )
 
 
 def connect():
@@ -53,8 +64,10 @@ def migrate():
     try:
         connection = connect()
         with connection.cursor() as cursor:
-            cursor.execute("insert into storage.migrations (id, name, hash) values (1000, 'sandbox', 'sandbox')"
-                           " on conflict do nothing")
+            cursor.execute(
+                "insert into storage.migrations (id, name, hash) values (1000, 'sandbox', 'sandbox')"
+                " on conflict do nothing"
+            )
         connection.close()
     except psycopg2.Error as error:
         log("fatal", f"migration failed: {database.reason(error)}")
@@ -75,8 +88,10 @@ def as_role(token, action):
         connection = connect()
         connection.autocommit = False
         with connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
-            cursor.execute("select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)",
-                           (found.get("role", "anon"), json.dumps(found)))
+            cursor.execute(
+                "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)",
+                (found.get("role", "anon"), json.dumps(found)),
+            )
             reply = action(cursor)
         connection.close()
         return reply
@@ -119,9 +134,11 @@ def create_bucket(request):
         name = body.get("name") or body.get("id") or ""
         if not _BUCKET.fullmatch(name):
             return problem(400, "Invalid Input", "name: 1-100 letters, digits, dot, dash or underscore")
-        cursor.execute("insert into storage.buckets (id, name, public) values (%s, %s, %s)",
-                       (name, name, bool(body.get("public"))))
+        cursor.execute(
+            "insert into storage.buckets (id, name, public) values (%s, %s, %s)", (name, name, bool(body.get("public")))
+        )
         return web.Answer(200, {"name": name})
+
     return action
 
 
@@ -134,6 +151,7 @@ def one_bucket(request, name):
         cursor.execute("select id, name, public, created_at::text from storage.buckets where id = %s", (name,))
         found = cursor.fetchone()
         return web.Answer(200, dict(found)) if found else missing()
+
     return action
 
 
@@ -156,8 +174,10 @@ def one_object(request, path):
             if len(request.body) > int(os.environ["FILE_SIZE_LIMIT"]):
                 return problem(413, "Payload too large", "The object exceeded the maximum allowed size")
             version = str(uuid.uuid4())
-            cursor.execute("insert into storage.objects (bucket_id, name, version) values (%s, %s, %s) returning id::text",
-                           (bucket, key, version))
+            cursor.execute(
+                "insert into storage.objects (bucket_id, name, version) values (%s, %s, %s) returning id::text",
+                (bucket, key, version),
+            )
             os.makedirs(folder(), exist_ok=True)
             target = os.path.join(folder(), version)
             with open(target, "wb") as file:
@@ -171,6 +191,7 @@ def one_object(request, path):
         target = os.path.join(folder(), found["version"])
         with open(target, "rb") as file:
             return web.Answer(200, file.read(), {"Content-Type": os.getxattr(target, _XATTR).decode()})
+
     return action
 
 

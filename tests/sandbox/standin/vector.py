@@ -9,7 +9,6 @@ import collections
 import json
 import os
 import re
-import signal
 import socketserver
 import sys
 import threading
@@ -28,7 +27,10 @@ _BATCH = 500
 _QUEUE = 5000
 _ROUTE = re.compile(r'\.tag == "([a-z]+)"')
 _NGINX = re.compile(r'parse_nginx_log!?\(\.event_message, "(combined|error)"\)')
-_LINES = {"combined": re.compile(r'\S+ \S+ \S+ \[[^]]+\] "[^"]*" \d+ \d+ '), "error": re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\w+\] ")}
+_LINES = {
+    "combined": re.compile(r'\S+ \S+ \S+ \[[^]]+\] "[^"]*" \d+ \d+ '),
+    "error": re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\w+\] "),
+}
 
 
 def log(level, message):
@@ -47,7 +49,9 @@ class Pipeline:
         for name, part in parts.items():
             for source in part.get("inputs") or []:
                 if source.split(".")[0] not in known:
-                    startup.refuse("vector", f"vector.yml: {name}.inputs: expected a source or transform, found {source!r}")
+                    startup.refuse(
+                        "vector", f"vector.yml: {name}.inputs: expected a source or transform, found {source!r}"
+                    )
                 self.readers[source].append(name)
 
     def reached(self, source, tag, text):
@@ -130,9 +134,14 @@ def take(tag, stamp, record):
     if not isinstance(record, dict):
         return
     seconds = stamp.to_unix() if isinstance(stamp, msgpack.Timestamp) else _seconds(stamp)
-    event = {"tag": tag, "project": "default", "appname": record.get("container_name", ""),
-             "event_message": record.get("log", ""), "metadata": {},
-             "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"}
+    event = {
+        "tag": tag,
+        "project": "default",
+        "appname": record.get("container_name", ""),
+        "event_message": record.get("log", ""),
+        "metadata": {},
+        "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z",
+    }
     State.kept.append(event)
     State.received[tag] += 1
     for sink in State.pipeline.reached(State.source, tag, event["event_message"]):
@@ -193,8 +202,11 @@ def answer(request):
 def read_config(arguments):
     """The file named by --config. Vector replaces variables in its own file, so a `$` must be a known one."""
     if len(arguments) < 2 or arguments[0] not in ("--config", "-c"):
-        startup.refuse("vector", f"command: expected --config FILE, found {' '.join(arguments) or 'nothing'}"
-                       " (the image's default file is another one)")
+        startup.refuse(
+            "vector",
+            f"command: expected --config FILE, found {' '.join(arguments) or 'nothing'}"
+            " (the image's default file is another one)",
+        )
     try:
         with open(arguments[1], encoding="utf-8") as file:
             text = file.read()
@@ -220,7 +232,6 @@ def main(*arguments):
     host, _, port = fluent[0][1].get("address", "").rpartition(":")
     listener = Listener((host, int(port)), Forward)
     threading.Thread(target=listener.serve_forever, daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     api = config.get("api", {})
     if not api.get("enabled"):
         log("INFO", "Vector has started (API disabled)")

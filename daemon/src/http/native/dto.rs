@@ -164,12 +164,12 @@ pub struct SummaryBody {
 /// Everything needed to connect, in clear.
 #[derive(Serialize, ToSchema)]
 pub struct CredentialsBody {
-    /// The connection string with the password.
-    pub database_url: String,
-    /// The password of the role `postgres`.
-    pub db_password: String,
+    /// The connection string with the password; null when the template set has no database.
+    pub database_url: Option<String>,
+    /// The password of the owner's role, `postgres` in the default set.
+    pub db_password: Option<String>,
     /// What tokens are signed with.
-    pub jwt_secret: String,
+    pub jwt_secret: Option<String>,
     /// The API keys by name.
     pub api_keys: BTreeMap<String, String>,
 }

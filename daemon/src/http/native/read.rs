@@ -131,15 +131,11 @@ pub async fn credentials(
     let missing = || ApiError::not_found("project", project.id.as_str());
     let set = parts.templates.set(&project.template_set).map_err(|_| missing())?;
     let secrets = api.lifecycle.secrets(&project.id).await?;
-    let (role, password, port) = api.lifecycle.owner_database(&project).ok_or_else(missing)?;
-    let db_password = secrets.get(&password).ok_or_else(missing)?.expose().clone();
-    let (api_keys, signer) = api_keys(&set.spec, &secrets);
-    Ok(Json(CredentialsBody {
-        database_url: database_url(parts, &role, port, Some(&db_password)),
-        db_password,
-        jwt_secret: signer.unwrap_or_default(),
-        api_keys,
-    }))
+    let (api_keys, jwt_secret) = api_keys(&set.spec, &secrets);
+    let owner = api.lifecycle.owner_database(&project);
+    let db_password = owner.as_ref().and_then(|(_, name, _)| secrets.get(name)).map(|secret| secret.expose().clone());
+    let database_url = owner.map(|(role, _, port)| database_url(parts, &role, port, db_password.as_deref()));
+    Ok(Json(CredentialsBody { database_url, db_password, jwt_secret, api_keys }))
 }
 
 /// The regions there are.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{StepContext, StepError};
 use crate::subnets::Layout;
 
-/// The context as a JSON object; templates/README.md lists it.
+/// The context as a JSON object; templates/sets/supabase/README.md lists it.
 pub(super) fn build(context: &StepContext) -> Result<Value, StepError> {
     let project = &context.project;
     let images = context.parts.templates.images(&project.image_set).map_err(|known| {

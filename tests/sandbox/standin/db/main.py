@@ -48,13 +48,18 @@ def check_custom():
     """Include files come from the image through a named volume; a bind mount of an empty folder hides them."""
     for name in INCLUDED:
         if not (CUSTOM / name).is_file():
-            startup.refuse("db", f'could not open file "{CUSTOM}/{name}": the volume at {CUSTOM} must be a named one, '
-                           "which the engine fills from the image")
+            startup.refuse(
+                "db",
+                f'could not open file "{CUSTOM}/{name}": the volume at {CUSTOM} must be a named one, '
+                "which the engine fills from the image",
+            )
     key = CUSTOM / "pgsodium_root.key"
     if re.fullmatch("[0-9a-fA-F]{64}", key.read_text(encoding="ascii", errors="replace").strip()) is None:
         startup.refuse("db", f"{key}: expected 64 hexadecimal digits (32 bytes)")
     if not key.stat().st_mode & 0o004:
-        startup.refuse("db", f"{key}: expected a file that the user postgres can read, found mode {key.stat().st_mode & 0o777:o}")
+        startup.refuse(
+            "db", f"{key}: expected a file that the user postgres can read, found mode {key.stat().st_mode & 0o777:o}"
+        )
 
 
 def become(user):
@@ -67,13 +72,28 @@ def become(user):
 
 
 def first_start(arguments):
-    print("The files belonging to this database system will be owned by user \"postgres\".", flush=True)
+    print('The files belonging to this database system will be owned by user "postgres".', flush=True)
     # The cluster was made by initdb when the image was built; copying it saves a second of two cores per project.
     for entry in os.scandir(TEMPLATE):
         target = DATA / entry.name
         shutil.copytree(entry.path, target) if entry.is_dir() else shutil.copy2(entry.path, target)
     options = " ".join(["-c listen_addresses=''", *(f"'{item}'" for item in arguments[1:])])
-    run([f"{BIN}/pg_ctl", "-D", str(DATA), "-w", "-t", _TEMPORARY_S, "-s", "-l", "/tmp/first-start.log", "-o", options, "start"])
+    run(
+        [
+            f"{BIN}/pg_ctl",
+            "-D",
+            str(DATA),
+            "-w",
+            "-t",
+            _TEMPORARY_S,
+            "-s",
+            "-l",
+            "/tmp/first-start.log",
+            "-o",
+            options,
+            "start",
+        ]
+    )
     password = os.environ["POSTGRES_PASSWORD"]
     psql("postgres", "-c", f"alter user postgres with password '{password}'")
     scripts = [item for path in sorted((OWN / "init-scripts").glob("*.sql")) for item in ("-f", str(path))]
@@ -91,16 +111,38 @@ def first_start(arguments):
 
 def psql(role, *arguments):
     """Stops at the first error, and so does the first start."""
-    environment = {**os.environ, "PGPASSWORD": os.environ["POSTGRES_PASSWORD"], "PGHOST": os.environ["POSTGRES_HOST"],
-                   "PGOPTIONS": "-c client_min_messages=warning"}
-    run(["psql", "-v", "ON_ERROR_STOP=1", "--no-password", "--no-psqlrc", "-q", "-U", role, "-d", os.environ["POSTGRES_DB"],
-         *arguments], environment)
+    environment = {
+        **os.environ,
+        "PGPASSWORD": os.environ["POSTGRES_PASSWORD"],
+        "PGHOST": os.environ["POSTGRES_HOST"],
+        "PGOPTIONS": "-c client_min_messages=warning",
+    }
+    run(
+        [
+            "psql",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "--no-password",
+            "--no-psqlrc",
+            "-q",
+            "-U",
+            role,
+            "-d",
+            os.environ["POSTGRES_DB"],
+            *arguments,
+        ],
+        environment,
+    )
 
 
 def run(command, environment=None):
     done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
         name = os.path.basename(command[0])
-        print(f"sandbox db: the first start failed in {name} (exit {done.returncode}); remove the data folder before the "
-              "next try", file=sys.stderr, flush=True)
+        print(
+            f"sandbox db: the first start failed in {name} (exit {done.returncode}); remove the data folder before the "
+            "next try",
+            file=sys.stderr,
+            flush=True,
+        )
         sys.exit(1)

@@ -6,17 +6,63 @@ import yaml
 
 SERVER_PLUGINS = ("request-transformer", "cors", "key-auth", "acl", "basic-auth", "request-termination")
 
-_TOP = {"_format_version", "_transform", "services", "routes", "consumers", "plugins", "acls", "keyauth_credentials",
-        "basicauth_credentials", "_comment"}
-_SERVICE = {"name", "url", "protocol", "host", "port", "path", "routes", "plugins", "connect_timeout", "read_timeout",
-            "write_timeout", "retries", "tags", "enabled", "_comment"}
-_ROUTE = {"name", "paths", "strip_path", "methods", "hosts", "protocols", "preserve_host", "plugins", "tags",
-          "path_handling", "request_buffering", "response_buffering", "regex_priority", "_comment"}
+_TOP = {
+    "_format_version",
+    "_transform",
+    "services",
+    "routes",
+    "consumers",
+    "plugins",
+    "acls",
+    "keyauth_credentials",
+    "basicauth_credentials",
+    "_comment",
+}
+_SERVICE = {
+    "name",
+    "url",
+    "protocol",
+    "host",
+    "port",
+    "path",
+    "routes",
+    "plugins",
+    "connect_timeout",
+    "read_timeout",
+    "write_timeout",
+    "retries",
+    "tags",
+    "enabled",
+    "_comment",
+}
+_ROUTE = {
+    "name",
+    "paths",
+    "strip_path",
+    "methods",
+    "hosts",
+    "protocols",
+    "preserve_host",
+    "plugins",
+    "tags",
+    "path_handling",
+    "request_buffering",
+    "response_buffering",
+    "regex_priority",
+    "_comment",
+}
 _CONSUMER = {"username", "custom_id", "keyauth_credentials", "basicauth_credentials", "acls", "tags", "_comment"}
 _PLUGIN = {"name", "config", "enabled", "tags", "protocols", "_comment"}
 _PLUGIN_CONFIG = {
-    "key-auth": {"key_names", "hide_credentials", "anonymous", "run_on_preflight", "key_in_body", "key_in_header",
-                 "key_in_query"},
+    "key-auth": {
+        "key_names",
+        "hide_credentials",
+        "anonymous",
+        "run_on_preflight",
+        "key_in_body",
+        "key_in_header",
+        "key_in_query",
+    },
     "basic-auth": {"hide_credentials", "anonymous"},
     "acl": {"allow", "deny", "hide_groups_header"},
     "cors": {"origins", "methods", "headers", "exposed_headers", "credentials", "max_age", "preflight_continue"},
@@ -172,7 +218,9 @@ def _plugins(plugins, enabled, where):
         _known(plugin, _PLUGIN, f"{where}.plugins")
         name = plugin.get("name")
         if name not in enabled:
-            raise Invalid(f"{where}.plugins: plugin '{name}' not enabled; add it to the 'plugins' configuration property")
+            raise Invalid(
+                f"{where}.plugins: plugin '{name}' not enabled; add it to the 'plugins' configuration property"
+            )
         if name in found:
             raise Invalid(f"{where}.plugins: uniqueness violation: {name} is there twice")
         config = plugin.get("config") or {}

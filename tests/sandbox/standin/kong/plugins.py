@@ -15,7 +15,7 @@ class Exchange:
     def __init__(self, method, path, pairs, headers):
         self.method, self.path = method, path
         self.pairs = list(pairs)
-        self.headers = headers                 # list of (name, value), order kept
+        self.headers = headers  # list of (name, value), order kept
         self.consumer = None
         self.credential = None
         self.reply_headers = []
@@ -42,7 +42,13 @@ class Ends(Exception):
 
     def __init__(self, status, message=None, headers=(), body=None, content_type=None):
         super().__init__(message)
-        self.status, self.message, self.headers, self.body, self.content_type = status, message, headers, body, content_type
+        self.status, self.message, self.headers, self.body, self.content_type = (
+            status,
+            message,
+            headers,
+            body,
+            content_type,
+        )
 
 
 def run(exchange, plugins, gateway):
@@ -64,7 +70,11 @@ def run(exchange, plugins, gateway):
 def _cors(exchange, config):
     origin = exchange.get("Origin")
     allowed = config.get("origins") or ["*"]
-    value = "*" if "*" in allowed and not config.get("credentials") else origin if "*" in allowed or origin in allowed else None
+    value = (
+        "*"
+        if "*" in allowed and not config.get("credentials")
+        else origin if "*" in allowed or origin in allowed else None
+    )
     if value is not None:
         exchange.reply_headers.append(("Access-Control-Allow-Origin", value))
     if config.get("credentials"):
@@ -73,19 +83,40 @@ def _cors(exchange, config):
         exchange.reply_headers.append(("Access-Control-Expose-Headers", ",".join(config["exposed_headers"])))
     asked = exchange.get("Access-Control-Request-Method")
     if exchange.method == "OPTIONS" and origin and asked and not config.get("preflight_continue"):
-        methods = config.get("methods") or ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT"]
-        headers = [("Access-Control-Allow-Methods", ",".join(methods)),
-                   ("Access-Control-Allow-Headers",
-                    ",".join(config["headers"]) if config.get("headers")
-                    else exchange.get("Access-Control-Request-Headers") or "")]
+        methods = config.get("methods") or [
+            "GET",
+            "HEAD",
+            "PUT",
+            "PATCH",
+            "POST",
+            "DELETE",
+            "OPTIONS",
+            "TRACE",
+            "CONNECT",
+        ]
+        headers = [
+            ("Access-Control-Allow-Methods", ",".join(methods)),
+            (
+                "Access-Control-Allow-Headers",
+                (
+                    ",".join(config["headers"])
+                    if config.get("headers")
+                    else exchange.get("Access-Control-Request-Headers") or ""
+                ),
+            ),
+        ]
         if config.get("max_age") is not None:
             headers.append(("Access-Control-Max-Age", str(config["max_age"])))
         raise Ends(200, headers=headers, body="")
 
 
 def _terminate(config):
-    raise Ends(config.get("status_code", 503), config.get("message"), body=config.get("body"),
-               content_type=config.get("content_type"))
+    raise Ends(
+        config.get("status_code", 503),
+        config.get("message"),
+        body=config.get("body"),
+        content_type=config.get("content_type"),
+    )
 
 
 def _key_auth(exchange, config, gateway):

@@ -14,8 +14,17 @@ CONNECT_S = 60
 IDLE_S = 75
 VIA = "kong/2.8.1"
 _HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "transfer-encoding"}
-_REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 431: "Too Large",
-            502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    431: "Too Large",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
 
 
 class Proxy:
@@ -64,14 +73,20 @@ class Proxy:
         upstream = None
         try:
             address = await self.resolver.address(service.host)
-            upstream = await asyncio.wait_for(asyncio.open_connection(address, service.port, limit=MAX_HEAD_BYTES), CONNECT_S)
+            upstream = await asyncio.wait_for(
+                asyncio.open_connection(address, service.port, limit=MAX_HEAD_BYTES), CONNECT_S
+            )
         except Unresolved:
             return await _answer(writer, 503, {"message": "name resolution failed"}, exchange.reply_headers)
         except (asyncio.TimeoutError, TimeoutError):
             return await _answer(writer, 504, {"message": "The upstream server is timing out"}, exchange.reply_headers)
         except OSError:
-            return await _answer(writer, 502, {"message": "An invalid response was received from the upstream server"},
-                                 exchange.reply_headers)
+            return await _answer(
+                writer,
+                502,
+                {"message": "An invalid response was received from the upstream server"},
+                exchange.reply_headers,
+            )
         try:
             return await self._exchange(exchange, route, reader, writer, *upstream)
         finally:
@@ -91,8 +106,12 @@ class Proxy:
             return await _answer(writer, 504, {"message": "The upstream server is timing out"}, exchange.reply_headers)
         except (asyncio.IncompleteReadError, ConnectionError, ValueError, IndexError):
             pump.cancel()
-            return await _answer(writer, 502, {"message": "An invalid response was received from the upstream server"},
-                                 exchange.reply_headers)
+            return await _answer(
+                writer,
+                502,
+                {"message": "An invalid response was received from the upstream server"},
+                exchange.reply_headers,
+            )
         status = int(status_line.split(" ")[1])
         switched = status == 101 and websocket
         writer.write(_client_head(status_line, headers, exchange, switched))
@@ -122,7 +141,7 @@ def _parse(head):
 
 def _target(exchange, route):
     """Kong's path handling v0: strip the matched path, join with one slash."""
-    rest = exchange.path[len(route.path):] if route.strip else exchange.path
+    rest = exchange.path[len(route.path) :] if route.strip else exchange.path
     base = route.service.path
     if rest == "":
         path = base
@@ -147,9 +166,15 @@ def _upstream_head(exchange, route, writer, websocket):
             continue
         lines.append(f"{name}: {value}")
     forwarded = exchange.get("X-Forwarded-For")
-    lines += [f"X-Forwarded-For: {forwarded + ', ' if forwarded else ''}{client}", "X-Forwarded-Proto: http",
-              f"X-Forwarded-Host: {host.split(':')[0]}", "X-Forwarded-Port: 8000", f"X-Forwarded-Path: {exchange.path}",
-              f"X-Forwarded-Prefix: {route.path}", f"X-Real-IP: {client}"]
+    lines += [
+        f"X-Forwarded-For: {forwarded + ', ' if forwarded else ''}{client}",
+        "X-Forwarded-Proto: http",
+        f"X-Forwarded-Host: {host.split(':')[0]}",
+        "X-Forwarded-Port: 8000",
+        f"X-Forwarded-Path: {exchange.path}",
+        f"X-Forwarded-Prefix: {route.path}",
+        f"X-Real-IP: {client}",
+    ]
     lines += ["Connection: Upgrade", "Upgrade: websocket"] if websocket else ["Connection: close"]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
@@ -220,8 +245,13 @@ async def _pipe(reader, writer):
 async def _answer(writer, status, message=None, headers=(), body=b"", content_type=None):
     if message is not None:
         body, content_type = json.dumps(message).encode(), "application/json; charset=utf-8"
-    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}", f"Date: {formatdate(usegmt=True)}",
-             f"Content-Length: {len(body)}", "Server: " + VIA, "Connection: close"]
+    lines = [
+        f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}",
+        f"Date: {formatdate(usegmt=True)}",
+        f"Content-Length: {len(body)}",
+        "Server: " + VIA,
+        "Connection: close",
+    ]
     if content_type:
         lines.append(f"Content-Type: {content_type}")
     lines += [f"{name}: {value}" for name, value in headers]

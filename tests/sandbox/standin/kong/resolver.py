@@ -34,7 +34,9 @@ class Resolver:
 
     async def _ask(self, name):
         try:
-            rows = await asyncio.get_running_loop().getaddrinfo(name, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
+            rows = await asyncio.get_running_loop().getaddrinfo(
+                name, None, family=socket.AF_INET, type=socket.SOCK_STREAM
+            )
         except OSError:
             return None
         return rows[0][4][0] if rows else None

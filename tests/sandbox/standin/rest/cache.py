@@ -67,7 +67,9 @@ class Cache:
         cursor.execute(_TABLES, (self.schemas,))
         self.tables = {(schema, name): dict(zip(columns, types)) for schema, name, columns, types in cursor.fetchall()}
         cursor.execute(_FUNCTIONS, (self.schemas,))
-        self.functions = {(schema, name): (names or [], is_set, void) for schema, name, names, is_set, void in cursor.fetchall()}
+        self.functions = {
+            (schema, name): (names or [], is_set, void) for schema, name, names, is_set, void in cursor.fetchall()
+        }
         self.ready = True
         self.log("Schema cache loaded")
 

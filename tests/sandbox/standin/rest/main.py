@@ -102,10 +102,18 @@ class Rest:
             return self._in_role(role, claims, schema, request, self._call(request, schema, path[4:]))
         if "/" in path:
             raise Problem(404, "PGRST125", "Invalid path specified in request URL")
-        actions = {"GET": self._read, "HEAD": self._read, "POST": self._insert, "PATCH": self._update, "DELETE": self._delete}
+        actions = {
+            "GET": self._read,
+            "HEAD": self._read,
+            "POST": self._insert,
+            "PATCH": self._update,
+            "DELETE": self._delete,
+        }
         if request.method not in actions:
             raise Problem(405, "PGRST117", f"Unsupported HTTP method: {request.method}")
-        return self._in_role(role, claims, schema, request, actions[request.method](request, sql.Identifier(schema, path)))
+        return self._in_role(
+            role, claims, schema, request, actions[request.method](request, sql.Identifier(schema, path))
+        )
 
     def _in_role(self, role, claims, schema, request, action):
         extra = os.environ.get("PGRST_DB_EXTRA_SEARCH_PATH", "public")
@@ -116,20 +124,29 @@ class Rest:
                 "select set_config('search_path', %s, true), set_config('role', %s, true),"
                 " set_config('request.jwt.claims', %s, true), set_config('request.method', %s, true),"
                 " set_config('request.path', %s, true)",
-                (path, role, json.dumps(claims), request.method, request.path))
+                (path, role, json.dumps(claims), request.method, request.path),
+            )
             return action(cursor)
+
         return self.pool.run(work)
 
     def _read(self, request, table):
         condition, values = query.where(request.pairs)
-        statement = sql.SQL("select coalesce(json_agg(t), '[]')::text, count(*) from (select {} from {}{}{}{}) t").format(
-            query.columns(request.query.get("select")), table, condition, query.order(request.query.get("order")),
-            query.window(request.query, self.max_rows))
+        statement = sql.SQL(
+            "select coalesce(json_agg(t), '[]')::text, count(*) from (select {} from {}{}{}{}) t"
+        ).format(
+            query.columns(request.query.get("select")),
+            table,
+            condition,
+            query.order(request.query.get("order")),
+            query.window(request.query, self.max_rows),
+        )
 
         def action(cursor):
             cursor.execute(statement, values)
             body, count = cursor.fetchone()
             return _rows(request, 200, body, count)
+
         return action
 
     def _insert(self, request, table):
@@ -145,10 +162,12 @@ class Rest:
                 conflict = sql.SQL("")
                 if "resolution=ignore-duplicates" in request.headers.get("Prefer", ""):
                     conflict = sql.SQL(" on conflict do nothing")
-                statement = sql.SQL("insert into {t} ({c}) select {c} from json_populate_recordset(null::{t}, %s){x} returning *").format(
-                    t=table, c=listed, x=conflict)
+                statement = sql.SQL(
+                    "insert into {t} ({c}) select {c} from json_populate_recordset(null::{t}, %s){x} returning *"
+                ).format(t=table, c=listed, x=conflict)
                 values = [json.dumps(rows)]
             return _written(cursor, request, statement, values, 201)
+
         return action
 
     def _update(self, request, table):
@@ -156,7 +175,8 @@ class Rest:
         condition, values = query.where(request.pairs)
         assigned = sql.SQL(", ").join(sql.SQL("{0} = p.{0}").format(sql.Identifier(name)) for name in changes)
         statement = sql.SQL("update {t} set {a} from json_populate_record(null::{t}, %s) p{w} returning {t}.*").format(
-            t=table, a=assigned, w=_qualified(condition, table))
+            t=table, a=assigned, w=_qualified(condition, table)
+        )
         return lambda cursor: _written(cursor, request, statement, [json.dumps(changes), *values], 200)
 
     def _delete(self, request, table):
@@ -170,20 +190,31 @@ class Rest:
             raise Problem(404, "PGRST202", f"Could not find the function {schema}.{name} in the schema cache")
         arguments = dict(request.pairs) if request.method in ("GET", "HEAD") else (_json_rows(request) or [{}])[0]
         _, is_set, void = known
-        call = sql.SQL("select * from {}({})").format(sql.Identifier(schema, name), sql.SQL(", ").join(
-            sql.SQL("{} => %s").format(sql.Identifier(key)) for key in arguments))
+        call = sql.SQL("select * from {}({})").format(
+            sql.Identifier(schema, name),
+            sql.SQL(", ").join(sql.SQL("{} => %s").format(sql.Identifier(key)) for key in arguments),
+        )
         values = [json.dumps(value) if isinstance(value, (dict, list)) else value for value in arguments.values()]
 
         def action(cursor):
-            cursor.execute(call, values) if void else cursor.execute(
-                sql.SQL("select coalesce(json_agg(f), '[]')::text from ({}) f").format(call), values)
+            (
+                cursor.execute(call, values)
+                if void
+                else cursor.execute(
+                    sql.SQL("select coalesce(json_agg(f), '[]')::text from ({}) f").format(call), values
+                )
+            )
             if void:
                 return web.Answer(204)
             rows = json.loads(cursor.fetchone()[0])
             # A function that returns one scalar gives rows of one column that carries the function's name.
             plain = [row[name] if isinstance(row, dict) and list(row) == [name] else row for row in rows]
-            return web.Answer(200, json.dumps(plain if is_set else (plain[0] if plain else None)),
-                              {"Content-Type": "application/json; charset=utf-8"})
+            return web.Answer(
+                200,
+                json.dumps(plain if is_set else (plain[0] if plain else None)),
+                {"Content-Type": "application/json; charset=utf-8"},
+            )
+
         return action
 
     def _openapi(self, schema):
@@ -192,12 +223,20 @@ class Rest:
         for (owner, name), found in self.cache.tables.items():
             if owner == schema:
                 paths[f"/{name}"] = {"get": {"tags": [name]}, "post": {"tags": [name]}}
-                definitions[name] = {"type": "object", "properties": {key: {"format": kind} for key, kind in found.items()}}
+                definitions[name] = {
+                    "type": "object",
+                    "properties": {key: {"format": kind} for key, kind in found.items()},
+                }
         for owner, name in self.cache.functions:
             if owner == schema:
                 paths[f"/rpc/{name}"] = {"post": {"tags": [f"(rpc) {name}"]}}
-        body = {"swagger": "2.0", "info": {"title": "PostgREST API", "version": "11.2.2"}, "basePath": "/", "paths": paths,
-                "definitions": definitions}
+        body = {
+            "swagger": "2.0",
+            "info": {"title": "PostgREST API", "version": "11.2.2"},
+            "basePath": "/",
+            "paths": paths,
+            "definitions": definitions,
+        }
         return web.Answer(200, json.dumps(body), {"Content-Type": "application/openapi+json; charset=utf-8"})
 
     def admin(self, request):
@@ -225,7 +264,10 @@ def _json_rows(request):
 
 
 def _rows(request, status, body, count):
-    headers = {"Content-Type": "application/json; charset=utf-8", "Content-Range": f"0-{count - 1}/*" if count else "*/*"}
+    headers = {
+        "Content-Type": "application/json; charset=utf-8",
+        "Content-Range": f"0-{count - 1}/*" if count else "*/*",
+    }
     if "vnd.pgrst.object" in request.headers.get("Accept", ""):
         rows = json.loads(body)
         if len(rows) != 1:
@@ -237,7 +279,9 @@ def _rows(request, status, body, count):
 def _written(cursor, request, statement, values, status):
     """Prefer: return=representation gives the rows; without it the body is empty."""
     wanted = "return=representation" in request.headers.get("Prefer", "")
-    cursor.execute(sql.SQL("with w as ({}) select coalesce(json_agg(w), '[]')::text, count(*) from w").format(statement), values)
+    cursor.execute(
+        sql.SQL("with w as ({}) select coalesce(json_agg(w), '[]')::text, count(*) from w").format(statement), values
+    )
     body, count = cursor.fetchone()
     if wanted:
         return _rows(request, status, body, count)

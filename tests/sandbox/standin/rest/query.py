@@ -57,7 +57,9 @@ def where(pairs):
         if operator in _COMPARE:
             if operator in ("like", "ilike"):
                 value = value.replace("*", "%")
-            part = sql.SQL("{}::text {} %s" if "like" in operator else "{} {} %s").format(column, sql.SQL(_COMPARE[operator]))
+            part = sql.SQL("{}::text {} %s" if "like" in operator else "{} {} %s").format(
+                column, sql.SQL(_COMPARE[operator])
+            )
             values.append(value)
         elif operator == "is" and value in ("null", "true", "false"):
             part = sql.SQL("{} is {}").format(column, sql.SQL(value))
