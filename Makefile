@@ -21,7 +21,7 @@ run: build plugins ## Run the daemon on ./data in the foreground
 	$(BIN) serve
 
 build: toolchain
-	$(CARGO) build --locked -p supamanager
+	$(CARGO) build --locked --workspace
 
 plugins: build ## Build the shipped plugins into target/plugins
 	@sh tests/setup/wasm.sh

@@ -35,19 +35,23 @@ suite() {
 
 sum() { sed -n "$1" "$2" | awk '{total += $1} END {print total + 0}'; }
 
-it() { "$cargo" test --locked -q -p supamanager-tests --test it -- "$@"; }
+# Always the whole workspace, so that every suite shares one choice of features: with `-p` cargo compiles the
+# dependencies again for each selection (two minutes on two cores, seen).
+it() { "$cargo" test --locked -q --workspace --test it -- "$@"; }
 
 suite format "$cargo" fmt --all --check
 suite build make --no-print-directory plugins
 suite lints "$cargo" clippy --locked --workspace --all-targets -- -D warnings
-suite unit "$cargo" test --locked -q -p supamanager --lib --test fence
-suite plugins-native "$cargo" test --locked -q -p supamanager-plugin -p render-supabase -p probe-service -p post-create-sql
-suite plugin-host env SUPAMANAGER_PLUGINS_DIR="$PWD/target/plugins" "$cargo" test --locked -q -p supamanager --test plugin_host
+suite unit "$cargo" test --locked -q --workspace --lib --test fence
+suite examples "$cargo" test --locked -q --workspace --doc
+suite plugin-host env SUPAMANAGER_PLUGINS_DIR="$PWD/target/plugins" "$cargo" test --locked -q --workspace --test plugin_host
 suite tidy it tidy::
 suite design python3 tests/design/check.py
+suite bench-sums python3 -B -m unittest discover -s tests/bench
+suite report python3 -B -m unittest discover -s tests/upstream
 suite engine sh tests/setup/engine.sh start
 suite sandbox sh tests/sandbox/build.sh
-suite docker "$cargo" test --locked -q -p supamanager --test docker_backend
+suite docker "$cargo" test --locked -q --workspace --test docker_backend
 suite command-line it command_line::
 suite api it api:: --test-threads=4
 suite failures it failures:: --test-threads=3
