@@ -1,5 +1,5 @@
 //! The integration suite: the real binary, a real engine, real PostgreSQL. `tests/run.sh` runs it area by area and
-//! prints the table; `cargo test -p supamanager-tests --test it -- stack::` runs one area.
+//! prints the table; `cargo test --workspace --test it -- stack::` runs one area.
 
 mod world;
 

@@ -78,7 +78,6 @@ impl From<LifecycleError> for ApiError {
     fn from(error: LifecycleError) -> Self {
         let message = error.to_string();
         match error {
-            LifecycleError::NotFound(id) => Self::not_found("project", id.as_str()),
             LifecycleError::State { .. } => Self::new(StatusCode::CONFLICT, "wrong_state", message),
             LifecycleError::Meaning { field, code, .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message).field(field)

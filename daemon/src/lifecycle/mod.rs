@@ -39,9 +39,6 @@ pub use planner::{PlannedStep, plan};
 /// Why a verb was refused. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LifecycleError {
-    /// There is no such project, or it is not yours.
-    #[error("there is no project `{0}`")]
-    NotFound(ProjectRef),
     /// The state does not allow it.
     #[error("the project is {status}: {way_out}")]
     State {
