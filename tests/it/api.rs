@@ -6,20 +6,11 @@ use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Api, Daemon, Engine, Options, root, scratch};
-
-fn tiny() -> Options {
-    let fixtures = root().join("tests/fixtures/tiny");
-    Engine.tiny_image();
-    Options::default()
-        .set("SUPAMANAGER_TEMPLATES_DIR", fixtures.display().to_string())
-        .set("SUPAMANAGER_TEMPLATE_SET", "tiny")
-        .set("SUPAMANAGER_IMAGE_SET", "tiny")
-}
+use crate::world::{Api, Daemon, Options, root, scratch};
 
 #[tokio::test]
 async fn everything_but_health_and_the_specification_needs_a_token() {
-    let daemon = Daemon::ready("token", tiny()).await;
+    let daemon = Daemon::ready("token", Options::tiny()).await;
     let nobody = Api::new(&daemon.api.url, "");
     let stranger = Api::new(&daemon.api.url, &format!("sbp_{}", "0".repeat(40)));
     let document = nobody.get("/openapi.json").await;
@@ -54,7 +45,7 @@ async fn the_specification_lists_every_route() {
 
 #[tokio::test]
 async fn wrong_bodies_are_refused_with_the_field_and_nothing_is_made() {
-    let daemon = Daemon::ready("bodies", tiny()).await;
+    let daemon = Daemon::ready("bodies", Options::tiny()).await;
     let api = &daemon.api;
     let refused: [(Value, u16, &str); 11] = [
         (json!({"nme": "x"}), 400, "nme"),
@@ -89,7 +80,7 @@ async fn wrong_bodies_are_refused_with_the_field_and_nothing_is_made() {
 
 #[tokio::test]
 async fn an_idempotency_key_gives_one_project() {
-    let daemon = Daemon::ready("idempotency", tiny()).await;
+    let daemon = Daemon::ready("idempotency", Options::tiny()).await;
     let api = &daemon.api;
     let body = json!({"name": "once"});
     let key = [("Idempotency-Key", "7b1c")];
@@ -110,7 +101,7 @@ async fn an_idempotency_key_gives_one_project() {
 
 #[tokio::test]
 async fn a_delete_wants_a_confirmation_and_leaves_a_tombstone() {
-    let daemon = Daemon::ready("confirm", tiny()).await;
+    let daemon = Daemon::ready("confirm", Options::tiny()).await;
     let api = &daemon.api;
     let project = api.healthy(json!({"name": "Mine"})).await;
     let path = format!("/platform/projects/{}", project["id"].as_str().expect("an id"));
@@ -134,7 +125,7 @@ async fn a_delete_wants_a_confirmation_and_leaves_a_tombstone() {
 
 #[tokio::test]
 async fn events_are_replayed_after_an_id_and_end_with_the_operation() {
-    let daemon = Daemon::ready("events", tiny()).await;
+    let daemon = Daemon::ready("events", Options::tiny()).await;
     let project = daemon.api.healthy(json!({"name": "watched"})).await;
     let id = project["id"].as_str().expect("an id");
     let all = read_events(&daemon.api, id, "0").await;
@@ -190,7 +181,7 @@ async fn read_events(api: &Api, project: &str, after: &str) -> Vec<(i64, String,
 
 #[tokio::test]
 async fn lists_are_paged() {
-    let daemon = Daemon::ready("pages", tiny()).await;
+    let daemon = Daemon::ready("pages", Options::tiny()).await;
     let mut ids = Vec::new();
     for name in ["a", "b", "a"] {
         ids.push(daemon.api.create(json!({"name": name})).await["id"].as_str().expect("an id").to_owned());
@@ -218,7 +209,7 @@ async fn lists_are_paged() {
 #[tokio::test]
 async fn an_empty_plugin_folder_answers_no_render_plugin() {
     let empty = scratch("no-plugins");
-    let daemon = Daemon::ready("no-plugins", tiny().set("SUPAMANAGER_PLUGINS_DIR", empty.display().to_string())).await;
+    let daemon = Daemon::ready("no-plugins", Options::tiny().set("SUPAMANAGER_PLUGINS_DIR", empty.display().to_string())).await;
     let answer = daemon.api.post("/platform/projects", json!({"name": "x"})).await;
     assert_eq!((answer.status, answer.body["code"].as_str()), (503, Some("no_render_plugin")), "{}", answer.body);
     daemon.finish();
@@ -227,7 +218,7 @@ async fn an_empty_plugin_folder_answers_no_render_plugin() {
 
 #[tokio::test]
 async fn metrics_count_projects_requests_and_steps() {
-    let daemon = Daemon::ready("metrics", tiny()).await;
+    let daemon = Daemon::ready("metrics", Options::tiny()).await;
     let project = daemon.api.healthy(json!({"name": "counted"})).await;
     let text = daemon.api.get("/metrics").await.body;
     let text = text.as_str().expect("text");

@@ -5,15 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::world::{Daemon, Decoys, Engine, Options, copy_folder, root, scratch};
-
-fn tiny() -> Options {
-    Engine.tiny_image();
-    Options::default()
-        .set("SUPAMANAGER_TEMPLATES_DIR", root().join("tests/fixtures/tiny").display().to_string())
-        .set("SUPAMANAGER_TEMPLATE_SET", "tiny")
-        .set("SUPAMANAGER_IMAGE_SET", "tiny")
-}
+use crate::world::{Daemon, Decoys, Engine, Options, SlowEngine, copy_folder, root, scratch};
 
 /// The repository's templates with one more image set, `broken`, made from `base` by replacing one image.
 fn broken_images(base: &std::path::Path, base_set: &str, replace: &str, with: &str) -> std::path::PathBuf {
@@ -86,7 +78,8 @@ async fn a_service_that_crashes_is_named_before_the_deadline() {
 async fn an_image_that_does_not_exist_fails_clearly() {
     let tiny_folder = root().join("tests/fixtures/tiny");
     let templates = broken_images(&tiny_folder, "tiny", "supamanager-sandbox/tiny:1", "127.0.0.1:9/none:1");
-    let options = tiny().set("SUPAMANAGER_TEMPLATES_DIR", templates.display().to_string()).set("SUPAMANAGER_IMAGE_SET", "broken");
+    let options =
+        Options::tiny().set("SUPAMANAGER_TEMPLATES_DIR", templates.display().to_string()).set("SUPAMANAGER_IMAGE_SET", "broken");
     let daemon = Daemon::ready("no-image", options).await;
     let created = daemon.api.create(json!({"name": "no image"})).await;
     let id = created["id"].as_str().expect("an id");
@@ -101,30 +94,19 @@ async fn an_image_that_does_not_exist_fails_clearly() {
 
 #[tokio::test]
 async fn a_port_taken_by_someone_else_is_passed_over_or_replaced() {
-    let mut daemon = Daemon::ready("ports", tiny()).await;
+    let mut daemon = Daemon::ready("ports", Options::tiny()).await;
     // Taken before: passed over.
     let _held = TcpListener::bind(("127.0.0.1", daemon.first_port)).expect("free");
     let first = daemon.api.healthy(json!({"name": "passed over"})).await;
     assert_eq!(first["endpoint"], format!("http://127.0.0.1:{}", daemon.first_port + 1));
     // Taken between reservation and start: replaced, and said so.
-    daemon.stop();
-    daemon.launch(&[("SUPAMANAGER_FAILPOINT", "create.start.2.before_intent")]);
-    daemon.reachable("/readyz").await;
+    daemon.arm("create.start.2.before_intent").await;
     let created = daemon.api.create(json!({"name": "replaced"})).await;
     let id = created["id"].as_str().expect("an id").to_owned();
-    let marker = daemon.data.join("failpoint");
-    for _ in 0..600 {
-        if marker.exists() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    daemon.kill();
-    std::fs::remove_file(marker).expect("the failpoint was hit");
+    daemon.killed_at("create.start.2.before_intent").await;
     let reserved = daemon.first_port + 2;
     let _thief = TcpListener::bind(("127.0.0.1", reserved)).expect("not yet published");
-    daemon.launch(&[]);
-    daemon.reachable("/readyz").await;
+    daemon.revive().await;
     let project = daemon.api.settled(&id, &["ACTIVE_HEALTHY", "FAILED"], Duration::from_secs(60)).await;
     assert_eq!(project["status"], "ACTIVE_HEALTHY", "{:#}", project["error"]);
     assert_eq!(created["endpoint"], format!("http://127.0.0.1:{reserved}"));
@@ -140,7 +122,7 @@ async fn a_port_taken_by_someone_else_is_passed_over_or_replaced() {
 #[tokio::test]
 async fn a_full_port_range_answers_507_and_names_itself() {
     let port = Daemon::next_port();
-    let daemon = Daemon::ready("full", tiny().set("SUPAMANAGER_PORTS_API", format!("{port}-{port}"))).await;
+    let daemon = Daemon::ready("full", Options::tiny().set("SUPAMANAGER_PORTS_API", format!("{port}-{port}"))).await;
     let held = TcpListener::bind(("127.0.0.1", port)).expect("free");
     let answer = daemon.api.post("/platform/projects", json!({"name": "no room"})).await;
     assert_eq!((answer.status, answer.body["code"].as_str()), (507, Some("port_range_full")), "{}", answer.body);
@@ -157,7 +139,7 @@ async fn a_full_port_range_answers_507_and_names_itself() {
 
 #[tokio::test]
 async fn a_subnet_that_another_network_holds_is_replaced() {
-    let daemon = Daemon::ready("subnet", tiny().set("SUPAMANAGER_SUBNETS_POOL", "10.213.80.0/26")).await;
+    let daemon = Daemon::ready("subnet", Options::tiny().set("SUPAMANAGER_SUBNETS_POOL", "10.213.80.0/26")).await;
     // Without a route on the host only the engine knows about it.
     Engine.docker(&["network", "create", "--internal", "--subnet", "10.213.80.0/27", "supamanager-foreign-subnet"]);
     let project = daemon.api.healthy(json!({"name": "moved"})).await;
@@ -170,7 +152,7 @@ async fn a_subnet_that_another_network_holds_is_replaced() {
 
 #[tokio::test]
 async fn an_engine_that_is_down_answers_503_and_reads_go_on() {
-    let options = tiny().set("DOCKER_HOST", "unix:///nowhere/docker.sock").expecting("the container engine is away");
+    let options = Options::tiny().set("DOCKER_HOST", "unix:///nowhere/docker.sock").expecting("the container engine is away");
     let daemon = Daemon::start("engine-down", options).await;
     let begun = Instant::now();
     let answer = daemon.api.post("/platform/projects", json!({"name": "x"})).await;
@@ -183,25 +165,14 @@ async fn an_engine_that_is_down_answers_503_and_reads_go_on() {
 
 #[tokio::test]
 async fn a_name_held_by_somebody_else_is_said_and_left_alone() {
-    let mut daemon = Daemon::ready("name-taken", tiny()).await;
-    daemon.stop();
-    daemon.launch(&[("SUPAMANAGER_FAILPOINT", "create.containers.before_intent")]);
-    daemon.reachable("/readyz").await;
+    let mut daemon = Daemon::ready("name-taken", Options::tiny()).await;
+    daemon.arm("create.containers.before_intent").await;
     let created = daemon.api.create(json!({"name": "mine"})).await;
     let id = created["id"].as_str().expect("an id").to_owned();
-    let marker = daemon.data.join("failpoint");
-    for _ in 0..600 {
-        if marker.exists() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    daemon.kill();
-    std::fs::remove_file(marker).expect("the failpoint was hit");
+    daemon.killed_at("create.containers.before_intent").await;
     let foreign = format!("supamanager-{id}-front");
     Engine.docker(&["create", "--name", &foreign, "supamanager-sandbox/tiny:1", "true"]);
-    daemon.launch(&[]);
-    daemon.reachable("/readyz").await;
+    daemon.revive().await;
     let project = daemon.api.settled(&id, &["ACTIVE_HEALTHY", "FAILED"], Duration::from_secs(60)).await;
     assert_eq!(
         (project["status"].as_str(), project["error"]["code"].as_str()),
@@ -214,6 +185,57 @@ async fn a_name_held_by_somebody_else_is_said_and_left_alone() {
     // With the name free again, a retry brings it up.
     assert_eq!(daemon.api.post(&format!("/platform/projects/{id}/retry"), json!({})).await.status, 202);
     daemon.api.settled(&id, &["ACTIVE_HEALTHY"], Duration::from_secs(60)).await;
+    daemon.api.gone(&id).await;
+    daemon.finish();
+}
+
+#[tokio::test]
+async fn a_container_that_arrives_late_is_not_left_behind() {
+    let folder = scratch("late");
+    // One container is refused while the other, which holds the volume, is still on its way; it is there when the
+    // volume is to be removed.
+    const LATE: [(&str, Duration); 3] = [
+        ("-front", Duration::from_millis(500)),
+        ("-back", Duration::from_millis(1500)),
+        ("DELETE /volumes", Duration::from_secs(2)),
+    ];
+    let engine = SlowEngine::start(&folder, &LATE);
+    let mut daemon = Daemon::ready("late-container", Options::tiny().set("DOCKER_HOST", engine.host())).await;
+    daemon.arm("create.containers.before_intent").await;
+    let created = daemon.api.create(json!({"name": "late"})).await;
+    let id = created["id"].as_str().expect("an id").to_owned();
+    daemon.killed_at("create.containers.before_intent").await;
+    let foreign = format!("supamanager-{id}-front");
+    Engine.docker(&["create", "--name", &foreign, "supamanager-sandbox/tiny:1", "true"]);
+    daemon.revive().await;
+    let project = daemon.api.settled(&id, &["ACTIVE_HEALTHY", "FAILED"], Duration::from_secs(60)).await;
+    assert_eq!(project["error"]["code"], "name_taken", "{:#}", project["error"]);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(daemon.objects(), Vec::<String>::new(), "nothing may arrive after the end of the operation");
+    Engine.docker(&["rm", &foreign]);
+    daemon.api.gone(&id).await;
+    daemon.finish();
+    std::fs::remove_dir_all(folder).expect("the folder goes");
+}
+
+#[tokio::test]
+async fn a_container_that_appears_during_the_unwinding_goes_with_the_rest() {
+    let mut daemon = Daemon::ready("appears", Options::tiny()).await;
+    daemon.arm("create.undo.containers.after_record").await;
+    let created = daemon.api.create(json!({"name": "appears"})).await;
+    let id = created["id"].as_str().expect("an id").to_owned();
+    let foreign = format!("supamanager-{id}-front");
+    Engine.docker(&["create", "--name", &foreign, "supamanager-sandbox/tiny:1", "true"]);
+    daemon.killed_at("create.undo.containers.after_record").await;
+    // As an engine makes it that was asked before the kill.
+    let volume = format!("supamanager-{id}-kept:/var/lib/kept");
+    let installation = format!("io.supamanager.installation={}", daemon.installation());
+    let labels = ["--label", &installation, "--label", &format!("io.supamanager.project={id}")];
+    Engine.docker(&[&["create", "-v", &volume], &labels[..], &["supamanager-sandbox/tiny:1", "true"]].concat());
+    daemon.revive().await;
+    daemon.api.settled(&id, &["FAILED"], Duration::from_secs(60)).await;
+    assert_eq!(daemon.objects(), Vec::<String>::new(), "it was left behind");
+    Engine.docker(&["rm", &foreign]);
     daemon.api.gone(&id).await;
     daemon.finish();
 }

@@ -2,7 +2,7 @@
 //! engine with a stack of two small containers. After the restart every project ends ACTIVE_HEALTHY, FAILED or
 //! DELETED, nothing is leaked, and no secret that was handed out has changed.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use supamanager::domain::OperationKind;
@@ -14,33 +14,7 @@ use crate::world::{Daemon, Decoys, Engine, Options, root};
 const WAVES: usize = 2;
 
 fn tiny() -> Options {
-    let fixtures = root().join("tests/fixtures/tiny");
-    Options::default()
-        .set("SUPAMANAGER_TEMPLATES_DIR", fixtures.display().to_string())
-        .set("SUPAMANAGER_TEMPLATE_SET", "tiny")
-        .set("SUPAMANAGER_IMAGE_SET", "tiny")
-        .set("SUPAMANAGER_DEADLINES_HEALTHY_S", "30")
-}
-
-/// Kills the daemon at a failpoint that must be hit, and starts it again without one.
-async fn kill_at(daemon: &mut Daemon, place: &str) {
-    let marker = daemon.data.join("failpoint");
-    let begun = Instant::now();
-    while std::fs::read_to_string(&marker).ok().as_deref() != Some(place) {
-        assert!(begun.elapsed() < Duration::from_secs(60), "failpoint {place} was not hit\n{}", daemon.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    daemon.kill();
-    std::fs::remove_file(&marker).expect("the marker");
-    daemon.launch(&[]);
-    daemon.reachable("/readyz").await;
-}
-
-/// Starts the daemon again with a failpoint set.
-async fn arm(daemon: &mut Daemon, place: &str) {
-    daemon.stop();
-    daemon.launch(&[("SUPAMANAGER_FAILPOINT", place)]);
-    daemon.reachable("/readyz").await;
+    Options::tiny().set("SUPAMANAGER_DEADLINES_HEALTHY_S", "30")
 }
 
 fn places(kind: OperationKind, undo: bool) -> Vec<String> {
@@ -60,7 +34,6 @@ fn places(kind: OperationKind, undo: bool) -> Vec<String> {
 
 #[tokio::test]
 async fn every_step_of_create_and_delete_survives_a_kill_before_and_after_its_record() {
-    Engine.tiny_image();
     let decoys = Decoys::make(Engine, "-kills");
     let mut daemon = Daemon::ready("kills", tiny()).await;
     let mut table = Vec::new();
@@ -72,19 +45,21 @@ async fn every_step_of_create_and_delete_survives_a_kill_before_and_after_its_re
             .concat();
     // One project per create place; each is deleted with a kill of its own while there are delete places left.
     for (number, place) in creates.iter().enumerate() {
-        arm(&mut daemon, place).await;
+        daemon.arm(place).await;
         let created = daemon.api.create(json!({"name": format!("killed at {place}")})).await;
         let id = created["id"].as_str().expect("an id").to_owned();
-        kill_at(&mut daemon, place).await;
+        daemon.killed_at(place).await;
+        daemon.revive().await;
         let project = daemon.api.settled(&id, &["ACTIVE_HEALTHY", "FAILED"], Duration::from_secs(60)).await;
         assert_eq!(project["status"], "ACTIVE_HEALTHY", "{place}: {:#}", project["error"]);
         let keys = daemon.api.get(&format!("/platform/projects/{id}/credentials")).await.body;
         assert_eq!(keys["api_keys"], created["api_keys"], "{place}: a resumed create changed a key (I8)");
         table.push((place.clone(), project["status"].to_string()));
         if let Some(place) = deletes.pop() {
-            arm(&mut daemon, &place).await;
+            daemon.arm(&place).await;
             assert_eq!(daemon.api.delete(&id).await.status, 202);
-            kill_at(&mut daemon, &place).await;
+            daemon.killed_at(&place).await;
+            daemon.revive().await;
             daemon.api.settled(&id, &["DELETED"], Duration::from_secs(60)).await;
             table.push((place, "DELETED".to_owned()));
         } else {
@@ -100,7 +75,6 @@ async fn every_step_of_create_and_delete_survives_a_kill_before_and_after_its_re
 
 #[tokio::test]
 async fn every_undone_step_survives_a_kill_and_the_project_ends_failed() {
-    Engine.tiny_image();
     // A probe that never succeeds makes the step `healthy` of `front` fail, so everything before it is undone.
     let fixtures = crate::world::scratch("undo-templates");
     crate::world::copy_folder(&root().join("tests/fixtures/tiny"), &fixtures);
@@ -115,10 +89,11 @@ async fn every_undone_step_survives_a_kill_and_the_project_ends_failed() {
     let reached = ["healthy", "start.2", "start.1", "containers", "volumes", "network", "images", "render", "folder"];
     let places = places(OperationKind::Create, true);
     for place in places.iter().filter(|place| reached.iter().any(|step| place.contains(&format!(".{step}.")))) {
-        arm(&mut daemon, place).await;
+        daemon.arm(place).await;
         let created = daemon.api.create(json!({"name": place})).await;
         let id = created["id"].as_str().expect("an id").to_owned();
-        kill_at(&mut daemon, place).await;
+        daemon.killed_at(place).await;
+        daemon.revive().await;
         let project = daemon.api.settled(&id, &["ACTIVE_HEALTHY", "FAILED"], Duration::from_secs(60)).await;
         assert_eq!(project["status"], "FAILED", "{place}");
         assert_eq!(

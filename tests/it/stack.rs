@@ -47,8 +47,7 @@ async fn a_project_becomes_healthy_and_is_gone_without_a_trace() {
     project.usage_is_sampled(&daemon).await;
     daemon.stop();
     project.the_rendered_folder_stands_on_its_own();
-    daemon.launch(&[]);
-    daemon.reachable("/readyz").await;
+    daemon.revive().await;
     daemon.api.gone(&id).await;
     project.nothing_is_left(&daemon);
     decoys.untouched(Engine);

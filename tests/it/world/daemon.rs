@@ -19,6 +19,15 @@ pub struct Options {
 }
 
 impl Options {
+    /// The set of two small containers, whose image is made when the engine does not have it.
+    pub fn tiny() -> Self {
+        Engine.tiny_image();
+        Self::default()
+            .set("SUPAMANAGER_TEMPLATES_DIR", root().join("tests/fixtures/tiny").display().to_string())
+            .set("SUPAMANAGER_TEMPLATE_SET", "tiny")
+            .set("SUPAMANAGER_IMAGE_SET", "tiny")
+    }
+
     /// Sets a variable.
     #[must_use]
     pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
@@ -157,6 +166,31 @@ impl Daemon {
             assert!(begun.elapsed() < Duration::from_secs(30), "the daemon does not stop\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Starts it again with a failpoint set.
+    pub async fn arm(&mut self, place: &str) {
+        self.stop();
+        self.launch(&[("SUPAMANAGER_FAILPOINT", place)]);
+        self.reachable("/readyz").await;
+    }
+
+    /// Kills it at its failpoint, which must be hit, and leaves it dead.
+    pub async fn killed_at(&mut self, place: &str) {
+        let marker = self.data.join("failpoint");
+        let begun = Instant::now();
+        while std::fs::read_to_string(&marker).ok().as_deref() != Some(place) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "failpoint {place} was not hit\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.kill();
+        std::fs::remove_file(&marker).expect("the marker");
+    }
+
+    /// Starts it again without a failpoint.
+    pub async fn revive(&mut self) {
+        self.launch(&[]);
+        self.reachable("/readyz").await;
     }
 
     /// What it has logged so far.

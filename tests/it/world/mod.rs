@@ -5,8 +5,10 @@ mod api;
 mod daemon;
 mod engine;
 mod files;
+mod slow_engine;
 
 pub use api::Api;
 pub use daemon::{Daemon, Options, image_set};
 pub use engine::{Decoys, Engine};
 pub use files::{copy_folder, root, scratch};
+pub use slow_engine::SlowEngine;

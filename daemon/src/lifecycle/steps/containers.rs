@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use async_trait::async_trait;
-use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures_util::FutureExt;
 
-use super::{StepContext, StepEffect, StepError};
+use super::{StepContext, StepEffect, StepError, all_to_the_end};
 use crate::backend::{ContainerSpec, Environment, ObservedContainer};
 use crate::domain::ServiceName;
 use crate::stack::{FencedStack, MountSource, Service, compose};
-
-/// Calls to the engine at once; more gain nothing on a handful of cores.
-const AT_ONCE: usize = 4;
 
 pub(super) struct Containers;
 
@@ -30,21 +27,31 @@ impl StepEffect for Containers {
         for (name, service) in &stack.services {
             work.push(create(context, &stack, name, service, pins.get(name.as_str())).boxed());
         }
-        stream::iter(work).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+        all_to_the_end(work).await?;
         Ok(format!("{} containers", stack.services.len()))
     }
 
     async fn remove(&self, context: &StepContext) -> Result<(), StepError> {
-        let containers = context.observed().await?.containers;
-        for group in stop_order(context, containers) {
-            let work = group.into_iter().map(|(container, grace_s)| async move {
-                context.parts.backend.stop_container(&container.id, grace_s).await?;
-                context.parts.backend.remove_container(&container.id).await.map_err(StepError::from)
-            });
-            stream::iter(work).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
-        }
-        Ok(())
+        remove_left(context).await
     }
+}
+
+/// Removes whatever containers the project has now. What they hold (volumes, the network) asks for it again before
+/// it goes: a call that an earlier run gave up on may have made one since.
+pub(super) async fn remove_left(context: &StepContext) -> Result<(), StepError> {
+    for group in stop_order(context, context.observed().await?.containers) {
+        let mut work = Vec::with_capacity(group.len());
+        for (container, grace_s) in group {
+            work.push(remove(context, container.id, grace_s).boxed());
+        }
+        all_to_the_end(work).await?;
+    }
+    Ok(())
+}
+
+async fn remove(context: &StepContext, id: String, grace_s: u32) -> Result<(), StepError> {
+    context.parts.backend.stop_container(&id, grace_s).await?;
+    Ok(context.parts.backend.remove_container(&id).await?)
 }
 
 async fn create(

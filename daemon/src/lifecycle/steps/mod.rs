@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::Parts;
@@ -121,6 +123,17 @@ pub fn effect(effect: Effect) -> Box<dyn StepEffect> {
         Effect::PostCreate => Box::new(post_create::PostCreate),
         Effect::Absent => Box::new(absent::Absent),
     }
+}
+
+/// Calls to the engine at once; more gain nothing on a handful of cores.
+const AT_ONCE: usize = 4;
+
+/// Runs every piece of work to its end, and only then tells the first error. A call that is dropped on the way goes
+/// on inside the engine: what it makes would arrive after the unwinding has looked (seen: a container that held a
+/// volume which was being removed).
+async fn all_to_the_end(work: Vec<BoxFuture<'_, Result<(), StepError>>>) -> Result<(), StepError> {
+    let ended: Vec<Result<(), StepError>> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+    ended.into_iter().collect()
 }
 
 /// What a project that never was healthy gets another of.

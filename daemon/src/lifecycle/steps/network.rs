@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::containers::remove_left;
 use super::{StepContext, StepEffect, StepError};
 use crate::backend::NetworkSpec;
 
@@ -21,6 +22,7 @@ impl StepEffect for Network {
     }
 
     async fn remove(&self, context: &StepContext) -> Result<(), StepError> {
+        remove_left(context).await?;
         for network in context.observed().await?.networks {
             context.parts.backend.remove_network(&network.id).await?;
         }

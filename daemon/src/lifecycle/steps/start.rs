@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::try_join_all;
+use futures_util::FutureExt;
 
-use super::{StepContext, StepEffect, StepError};
+use super::{StepContext, StepEffect, StepError, all_to_the_end};
 use crate::backend::{BackendError, ContainerState, ObservedContainer};
 use crate::domain::{ServiceName, Until};
 use crate::lifecycle::probing;
@@ -36,7 +36,11 @@ impl StepEffect for Start {
         needed.dedup();
         probing::wait_healthy(context, &needed, 1).await?;
         let containers = self.containers(context).await?;
-        try_join_all(containers.iter().map(|(service, container)| start(context, service, &container.id))).await?;
+        let mut work = Vec::with_capacity(containers.len());
+        for (service, container) in &containers {
+            work.push(start(context, service, &container.id).boxed());
+        }
+        all_to_the_end(work).await?;
         let names: Vec<&str> = wave.iter().map(ServiceName::as_str).collect();
         Ok(format!("started {}", names.join(", ")))
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
+use super::containers::remove_left;
 use super::{StepContext, StepEffect, StepError};
 use crate::backend::VolumeSpec;
 use crate::stack::MountSource;
@@ -39,6 +40,7 @@ impl StepEffect for Volumes {
     }
 
     async fn remove(&self, context: &StepContext) -> Result<(), StepError> {
+        remove_left(context).await?;
         for volume in context.observed().await?.volumes {
             context.parts.backend.remove_volume(&volume.name).await?;
         }
