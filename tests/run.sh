@@ -58,6 +58,7 @@ suite api it api:: --test-threads=4
 suite failures it failures:: --test-threads=3
 suite kills it kills:: --test-threads=2 --nocapture
 suite stack it stack:: --test-threads=1 --nocapture
+suite mutants it mutants:: --nocapture
 suite contract sh tests/sandbox/contract.sh
 
 printf '\n%-16s %7s %8s %8s  %s\n' suite tests skipped seconds result

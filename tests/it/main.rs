@@ -7,5 +7,6 @@ mod api;
 mod command_line;
 mod failures;
 mod kills;
+mod mutants;
 mod stack;
 mod tidy;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Daemon, Decoys, Engine, Options, root, scratch};
-use checks::{Project, run};
+use crate::world::{Daemon, Decoys, Engine, Options, root, run, scratch};
+use checks::Project;
 
 /// Quotes of both kinds, a dollar sign, braces, a hash, a colon, a leading dash, two scripts and an emoji.
 const NAME: &str = r#"- O'Brien's "App" $HOME ${JWT_SECRET} {{ x }} # 1: 日本語 🐘"#;

@@ -3,7 +3,7 @@
 
 usage: mutate.py FOLDER                                   score, each survivor with its reason; exit 1 below 95 %
        mutate.py FOLDER --random N --seed S --out DIR     writes N mutants that a running stack must notice
-       mutate.py FOLDER --apply ID --out DIR              writes the folder with that one fault
+       mutate.py FOLDER --apply ID --out DIR              writes the folder with that one fault, or with `nothing`
 """
 
 import argparse
@@ -42,6 +42,8 @@ def main():
         sys.exit("mutate.py: --random and --apply need --out DIR")
     if arguments.random:
         write_random(stack, arguments)
+    elif arguments.apply == "nothing":
+        write_again(stack, Path(arguments.out))
     elif arguments.apply:
         write_one(stack, find(stack, arguments.apply), arguments.folder, Path(arguments.out))
     else:
@@ -119,6 +121,15 @@ def write_one(stack, mutant, source, target):
     (target / "mutant.json").write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
 
 
+def write_again(stack, target):
+    """Every file as this script writes it, without a fault: the control of a run with faults."""
+    target.mkdir(parents=True, exist_ok=True)
+    target.chmod(0o700)
+    for name, mode in stack.modes.items():
+        (target / name).write_text(text_of(name, stack), encoding="utf-8")
+        (target / name).chmod(mode)
+
+
 def text_of(name, stack):
     if name == "init.sql":
         return stack.init_sql
@@ -127,7 +138,14 @@ def text_of(name, stack):
     if name == ".env":
         return "".join(f"{key}={value}\n" for key, value in stack.env.items())
     document = {"docker-compose.yml": stack.compose, "kong.yml": stack.kong, "vector.yml": stack.vector}[name]
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
+    return yaml.dump(document, Dumper=Quoting, sort_keys=False, allow_unicode=True, width=1000)
+
+
+class Quoting(yaml.SafeDumper):
+    """Text stays text for every reader: `65521:65521` without quotes is a number to YAML 1.1."""
+
+
+Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
 
 if __name__ == "__main__":

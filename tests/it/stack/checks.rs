@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::world::{Daemon, Engine, root};
+use crate::world::{Daemon, Engine, root, run};
 
 /// One project and everything needed to connect to it.
 pub struct Project {
@@ -258,12 +258,4 @@ pub fn claims(token: &str) -> Value {
     let middle = token.split('.').nth(1).expect("three parts");
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(middle).expect("base64url");
     serde_json::from_slice(&bytes).expect("JSON")
-}
-
-/// Runs a command that must succeed; its standard output, trimmed.
-pub fn run(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    assert!(output.status.success(), "{command:?}\n{}\n{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
 }

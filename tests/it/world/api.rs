@@ -85,6 +85,20 @@ impl Api {
         }
     }
 
+    /// Waits until a step of the project's newest operation is in a state.
+    pub async fn step_is(&self, id: &str, step: &str, state: &str, limit: Duration) {
+        let begun = Instant::now();
+        loop {
+            let operations = self.get(&format!("/platform/projects/{id}/operations")).await.body;
+            let steps = operations["operations"][0]["steps"].as_array().cloned().unwrap_or_default();
+            if steps.iter().any(|found| found["name"] == step && found["state"] == state) {
+                return;
+            }
+            assert!(begun.elapsed() < limit, "{step} of {id} is not {state} after {limit:?}\n{operations:#}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Creates a project and waits until it is healthy.
     pub async fn healthy(&self, body: Value) -> Value {
         let created = self.create(body).await;

@@ -2,12 +2,14 @@
 //! machine. `finish` is part of every test: it looks for leaks and for unexpected WARN and ERROR lines.
 
 mod api;
+mod command;
 mod daemon;
 mod engine;
 mod files;
 mod slow_engine;
 
 pub use api::Api;
+pub use command::run;
 pub use daemon::{Daemon, Options, image_set};
 pub use engine::{Decoys, Engine};
 pub use files::{copy_folder, root, scratch};
