@@ -55,6 +55,7 @@ suite sandbox sh tests/sandbox/build.sh
 suite docker "$cargo" test --locked -q --workspace --test docker_backend -- --test-threads=1
 suite command-line it command_line::
 suite api it api:: --test-threads=4
+suite plugins it plugins:: --test-threads=2
 suite failures it failures:: --test-threads=3
 suite kills it kills:: --test-threads=2 --nocapture
 suite stack it stack:: --test-threads=1 --nocapture

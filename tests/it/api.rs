@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Api, Daemon, Options, root, scratch};
+use crate::world::{Api, Daemon, Options, root};
 
 #[tokio::test]
 async fn everything_but_health_and_the_specification_needs_a_token() {
@@ -204,16 +204,6 @@ async fn lists_are_paged() {
         daemon.api.gone(id).await;
     }
     daemon.finish();
-}
-
-#[tokio::test]
-async fn an_empty_plugin_folder_answers_no_render_plugin() {
-    let empty = scratch("no-plugins");
-    let daemon = Daemon::ready("no-plugins", Options::tiny().set("SUPAMANAGER_PLUGINS_DIR", empty.display().to_string())).await;
-    let answer = daemon.api.post("/platform/projects", json!({"name": "x"})).await;
-    assert_eq!((answer.status, answer.body["code"].as_str()), (503, Some("no_render_plugin")), "{}", answer.body);
-    daemon.finish();
-    std::fs::remove_dir_all(empty).expect("the folder goes");
 }
 
 #[tokio::test]

@@ -8,5 +8,6 @@ mod command_line;
 mod failures;
 mod kills;
 mod mutants;
+mod plugins;
 mod stack;
 mod tidy;

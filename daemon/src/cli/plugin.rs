@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Subcommand;
 
-use crate::plugin_host::build::{Builder, Environment};
+use crate::plugin_host::build::Builder;
 use crate::plugin_host::{HookInfo, HostConfig, Limits, PluginHost, PluginInfo};
 
 /// What to do with plugins.
@@ -17,6 +17,9 @@ pub enum PluginCommand {
         /// Where the plugins go, one folder each
         #[arg(long, value_name = "DIR", default_value = "target/plugins")]
         out: PathBuf,
+        /// What the compiler makes on the way, to share between builds; .build in the folder of --out by default
+        #[arg(long, value_name = "DIR")]
+        build_dir: Option<PathBuf>,
         /// The crates; the current folder when none is named
         #[arg(value_name = "CRATE_DIR", default_value = ".")]
         crates: Vec<PathBuf>,
@@ -36,14 +39,16 @@ pub enum PluginCommand {
 /// What is wrong, with the way out.
 pub async fn run(command: PluginCommand, plugins_dir: &Path) -> anyhow::Result<()> {
     match command {
-        PluginCommand::Build { out, crates } => build(&out, &crates, std::env::vars_os().collect()).await,
+        PluginCommand::Build { out, build_dir, crates } => {
+            let builder = Builder::new(&std::env::vars_os().collect(), &out, build_dir.as_deref()).await?;
+            build(&builder, &crates).await
+        }
         PluginCommand::List => list(plugins_dir).await,
         PluginCommand::Inspect { path } => inspect(&path).await,
     }
 }
 
-async fn build(out: &Path, crates: &[PathBuf], environment: Environment) -> anyhow::Result<()> {
-    let builder = Builder::new(&environment, out).await?;
+async fn build(builder: &Builder, crates: &[PathBuf]) -> anyhow::Result<()> {
     println!("compiler: {}", builder.describe());
     for (index, folder) in crates.iter().enumerate() {
         println!("[{}/{}] {}", index + 1, crates.len(), folder.display());

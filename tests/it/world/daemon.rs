@@ -254,7 +254,8 @@ pub fn image_set() -> String {
     std::env::var("SUPAMANAGER_TEST_IMAGE_SET").unwrap_or_else(|_| "sandbox".to_owned())
 }
 
-fn binary_path() -> PathBuf {
+/// The program under test.
+pub fn binary_path() -> PathBuf {
     // target/<profile>/deps/it-... -> target/<profile>/supamanager
     let this = std::env::current_exe().expect("this binary");
     let path = this.parent().and_then(Path::parent).expect("a profile folder").join("supamanager");
@@ -262,7 +263,8 @@ fn binary_path() -> PathBuf {
     path
 }
 
-fn plugins_dir() -> PathBuf {
+/// The shipped plugins, built.
+pub fn plugins_dir() -> PathBuf {
     let folder = root().join("target/plugins");
     assert!(folder.is_dir(), "{} is missing: make plugins", folder.display());
     folder

@@ -10,7 +10,7 @@ mod slow_engine;
 
 pub use api::Api;
 pub use command::run;
-pub use daemon::{Daemon, Options, image_set};
+pub use daemon::{Daemon, Options, binary_path, image_set, plugins_dir};
 pub use engine::{Decoys, Engine};
 pub use files::{copy_folder, root, scratch};
 pub use slow_engine::SlowEngine;
