@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::world::{Daemon, Engine, Options, binary_path, copy_folder, plugins_dir, root, run, scratch};
+use crate::world::{Daemon, Engine, Options, binary_path, copy_folder, copy_plugins, plugins_dir, root, run, scratch};
 
 #[tokio::test]
 async fn an_empty_plugin_folder_answers_no_render_plugin() {
@@ -42,9 +42,7 @@ fn plugins_with_a_changed_renderer(work: &Path) -> PathBuf {
     for file in ["Cargo.toml", "Cargo.lock"] {
         std::fs::copy(root().join(file), sources.join(file)).expect("copied");
     }
-    for plugin in ["render-supabase", "probe-service", "post-create-sql"] {
-        copy_folder(&plugins_dir().join(plugin), &out.join(plugin));
-    }
+    copy_plugins(&out);
     let renderer = sources.join("plugins/render-supabase/src/lib.rs");
     let text = std::fs::read_to_string(&renderer).expect("the renderer");
     let (end, label) = ("    Ok(File { path", "      io.supamanager.service:");

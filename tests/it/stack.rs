@@ -3,13 +3,14 @@
 mod checks;
 mod secrets;
 
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Daemon, Decoys, Engine, Options, root, run, scratch};
+use crate::world::{Daemon, Decoys, Engine, Options, User, root, run, scratch};
 use checks::Project;
 
 /// Quotes of both kinds, a dollar sign, braces, a hash, a colon, a leading dash, two scripts and an emoji.
@@ -135,6 +136,22 @@ async fn each_vector_sees_its_own_logs_only(projects: &[Project]) {
             assert!(!seen.contains(&other.id), "the vector of {} saw {}", project.id, other.id);
         }
     }
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_not_root_creates_and_deletes_what_containers_own() {
+    let user = User::nobody("nobody");
+    let options = Options { user: Some(user.clone()), ..Options::default() };
+    let daemon = Daemon::ready("nobody", options).await;
+    let project = daemon.api.healthy(json!({"name": "of nobody"})).await;
+    let id = project["id"].as_str().expect("an id");
+    let owner = |path: &str| std::fs::metadata(daemon.data.join(path)).expect(path).uid();
+    assert_eq!(owner("installation"), user.uid, "the daemon is somebody else");
+    assert_ne!(owner(&format!("projects/{id}/volumes/db")), user.uid, "the database's files are its container's own");
+    daemon.api.gone(id).await;
+    assert!(!daemon.data.join("projects").join(id).exists(), "the folder went with everything in it");
+    daemon.finish();
+    std::fs::remove_dir_all(user.home).expect("the copies go");
 }
 
 #[tokio::test]

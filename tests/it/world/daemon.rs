@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Api, Engine, root, scratch};
+use super::{Api, Engine, User, copy_folder, root, scratch};
 
 /// How a daemon differs from the usual one.
 #[derive(Default, Clone)]
@@ -16,6 +17,8 @@ pub struct Options {
     pub environment: BTreeMap<String, String>,
     /// Parts of WARN and ERROR lines that this test provokes.
     pub expected: Vec<String>,
+    /// Another user to run it as, in that user's folder.
+    pub user: Option<User>,
 }
 
 impl Options {
@@ -69,19 +72,23 @@ impl Daemon {
         let slot = SLOT.fetch_add(1, Ordering::Relaxed);
         let first_port = 21_000 + slot * 21;
         let mut options = options;
+        let (home, plugins) = match &options.user {
+            Some(user) => (user.home.clone(), user.home.join("plugins")),
+            None => (root(), plugins_dir()),
+        };
         let defaults = [
             ("SUPAMANAGER_PORTS_API", format!("{}-{}", first_port, first_port + 9)),
             ("SUPAMANAGER_PORTS_DB", format!("{}-{}", first_port + 10, first_port + 19)),
             ("SUPAMANAGER_PORTS_REST_S", "0".to_owned()),
             ("SUPAMANAGER_SUBNETS_POOL", format!("10.212.{slot}.0/24")),
             ("SUPAMANAGER_IMAGE_SET", image_set()),
-            ("SUPAMANAGER_TEMPLATES_DIR", root().join("templates").display().to_string()),
-            ("SUPAMANAGER_PLUGINS_DIR", plugins_dir().display().to_string()),
+            ("SUPAMANAGER_TEMPLATES_DIR", home.join("templates").display().to_string()),
+            ("SUPAMANAGER_PLUGINS_DIR", plugins.display().to_string()),
         ];
         for (key, value) in defaults {
             options.environment.entry(key.to_owned()).or_insert(value);
         }
-        let data = scratch(name);
+        let data = options.user.as_ref().map_or_else(|| scratch(name), |user| user.home.join("data"));
         let mut daemon = Self {
             api: Api::new(&format!("http://127.0.0.1:{}", first_port + 20), ""),
             engine: Engine,
@@ -135,7 +142,8 @@ impl Daemon {
 
     /// The binary with this daemon's environment and no other SUPAMANAGER variable.
     pub fn binary(&self) -> Command {
-        let mut command = Command::new(binary_path());
+        let own = self.options.user.as_ref().map(|user| user.home.join("supamanager"));
+        let mut command = Command::new(own.unwrap_or_else(binary_path));
         command.env_clear();
         for key in ["PATH", "HOME", "DOCKER_HOST"] {
             if let Ok(value) = std::env::var(key) {
@@ -145,6 +153,9 @@ impl Daemon {
         command.env("SUPAMANAGER_LISTEN", format!("127.0.0.1:{}", self.listen)).env("SUPAMANAGER_DATA_DIR", &self.data);
         command.env("SUPAMANAGER_URL", &self.api.url).env("SUPAMANAGER_TOKEN", &self.api.token);
         command.envs(&self.options.environment);
+        if let Some(user) = &self.options.user {
+            command.uid(user.uid).gid(user.gid);
+        }
         command
     }
 
@@ -268,4 +279,11 @@ pub fn plugins_dir() -> PathBuf {
     let folder = root().join("target/plugins");
     assert!(folder.is_dir(), "{} is missing: make plugins", folder.display());
     folder
+}
+
+/// The shipped plugins without what their build left beside them.
+pub fn copy_plugins(to: &Path) {
+    for plugin in ["render-supabase", "probe-service", "post-create-sql"] {
+        copy_folder(&plugins_dir().join(plugin), &to.join(plugin));
+    }
 }

@@ -7,10 +7,12 @@ mod daemon;
 mod engine;
 mod files;
 mod slow_engine;
+mod user;
 
 pub use api::Api;
 pub use command::run;
-pub use daemon::{Daemon, Options, binary_path, image_set, plugins_dir};
+pub use daemon::{Daemon, Options, binary_path, copy_plugins, image_set, plugins_dir};
 pub use engine::{Decoys, Engine};
 pub use files::{copy_folder, root, scratch};
 pub use slow_engine::SlowEngine;
+pub use user::User;
