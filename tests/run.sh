@@ -56,6 +56,7 @@ suite docker "$cargo" test --locked -q --workspace --test docker_backend -- --te
 suite command-line it command_line::
 suite api it api:: --test-threads=4
 suite plugins it plugins:: --test-threads=2
+suite images it images:: --test-threads=2
 suite failures it failures:: --test-threads=3
 suite kills it kills:: --test-threads=2 --nocapture
 suite stack it stack:: --test-threads=1 --nocapture

@@ -5,18 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::world::{Daemon, Decoys, Engine, Options, SlowEngine, copy_folder, root, scratch};
-
-/// The repository's templates with one more image set, `broken`, made from `base` by replacing one image.
-fn broken_images(base: &std::path::Path, base_set: &str, replace: &str, with: &str) -> std::path::PathBuf {
-    let folder = scratch("broken-templates");
-    copy_folder(base, &folder);
-    let text = std::fs::read_to_string(folder.join(format!("images/{base_set}.toml"))).expect("the image set");
-    assert!(text.contains(replace), "{replace} is not in {base_set}");
-    let text = text.replace(replace, with).replace(&format!("name = \"{base_set}\""), "name = \"broken\"");
-    std::fs::write(folder.join("images/broken.toml"), text).expect("written");
-    folder
-}
+use crate::world::{Daemon, Decoys, Engine, Options, SlowEngine, broken_images, root, scratch};
 
 #[tokio::test]
 async fn a_database_that_never_becomes_healthy_fails_with_its_last_lines_and_can_be_retried() {
@@ -69,24 +58,6 @@ async fn a_service_that_crashes_is_named_before_the_deadline() {
     let error = &project["error"];
     assert_eq!((project["status"].as_str(), error["code"].as_str()), (Some("FAILED"), Some("service_crashes")), "{error:#}");
     assert!(error["message"].as_str().is_some_and(|message| message.starts_with("auth ended")), "{error:#}");
-    daemon.api.gone(id).await;
-    daemon.finish();
-    std::fs::remove_dir_all(templates).expect("the templates go");
-}
-
-#[tokio::test]
-async fn an_image_that_does_not_exist_fails_clearly() {
-    let tiny_folder = root().join("tests/fixtures/tiny");
-    let templates = broken_images(&tiny_folder, "tiny", "supamanager-sandbox/tiny:1", "127.0.0.1:9/none:1");
-    let options =
-        Options::tiny().set("SUPAMANAGER_TEMPLATES_DIR", templates.display().to_string()).set("SUPAMANAGER_IMAGE_SET", "broken");
-    let daemon = Daemon::ready("no-image", options).await;
-    let created = daemon.api.create(json!({"name": "no image"})).await;
-    let id = created["id"].as_str().expect("an id");
-    let project = daemon.api.settled(id, &["FAILED", "ACTIVE_HEALTHY"], Duration::from_secs(150)).await;
-    let error = &project["error"];
-    assert_eq!((error["step"].as_str(), error["code"].as_str()), (Some("images"), Some("image_unavailable")), "{error:#}");
-    assert!(error["message"].as_str().is_some_and(|message| message.contains("127.0.0.1:9/none:1")), "{error:#}");
     daemon.api.gone(id).await;
     daemon.finish();
     std::fs::remove_dir_all(templates).expect("the templates go");

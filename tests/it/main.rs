@@ -6,6 +6,7 @@ mod world;
 mod api;
 mod command_line;
 mod failures;
+mod images;
 mod kills;
 mod mutants;
 mod plugins;

@@ -1,6 +1,7 @@
 //! The engine, seen from outside: by its own command line, never through the daemon.
 
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 /// The engine of this machine.
 #[derive(Clone, Copy)]
@@ -43,6 +44,9 @@ impl Engine {
 
     /// A few megabytes with one program: enough for a container that listens. Made once per engine.
     pub fn tiny_image(&self) {
+        // Side by side, each test would make its own and leave the others' without a name.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _held = ONE_AT_A_TIME.lock();
         if self.try_docker(&["image", "inspect", "supamanager-sandbox/tiny:1"]).is_ok() {
             return;
         }

@@ -30,3 +30,14 @@ pub fn copy_folder(from: &Path, to: &Path) {
         }
     }
 }
+
+/// The repository's templates with one more image set, `broken`, made from `base` by replacing one image.
+pub fn broken_images(base: &Path, base_set: &str, replace: &str, with: &str) -> PathBuf {
+    let folder = scratch("broken-templates");
+    copy_folder(base, &folder);
+    let text = std::fs::read_to_string(folder.join(format!("images/{base_set}.toml"))).expect("the image set");
+    assert!(text.contains(replace), "{replace} is not in {base_set}");
+    let text = text.replace(replace, with).replace(&format!("name = \"{base_set}\""), "name = \"broken\"");
+    std::fs::write(folder.join("images/broken.toml"), text).expect("written");
+    folder
+}

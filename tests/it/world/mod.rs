@@ -6,6 +6,7 @@ mod command;
 mod daemon;
 mod engine;
 mod files;
+mod registry;
 mod slow_engine;
 mod user;
 
@@ -13,6 +14,7 @@ pub use api::Api;
 pub use command::run;
 pub use daemon::{Daemon, Options, binary_path, copy_plugins, image_set, plugins_dir};
 pub use engine::{Decoys, Engine};
-pub use files::{copy_folder, root, scratch};
+pub use files::{broken_images, copy_folder, root, scratch};
+pub use registry::Registry;
 pub use slow_engine::SlowEngine;
 pub use user::User;
