@@ -51,8 +51,7 @@ suite bench-sums python3 -B -m unittest discover -s tests/bench
 suite report python3 -B -m unittest discover -s tests/upstream
 suite engine sh tests/setup/engine.sh start
 suite sandbox sh tests/sandbox/build.sh
-# One at a time: side by side, the tests of overlapping subnets met a neighbour's network (seen once).
-suite docker "$cargo" test --locked -q --workspace --test docker_backend -- --test-threads=1
+suite docker "$cargo" test --locked -q --workspace --test docker_backend -- --test-threads=4
 suite command-line it command_line::
 suite api it api:: --test-threads=4
 suite plugins it plugins:: --test-threads=2

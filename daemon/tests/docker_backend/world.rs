@@ -72,11 +72,12 @@ impl World {
         let project = ProjectRef::parse(&letters).unwrap();
         let folder = std::env::temp_dir().join(format!("supamanager-docker-test/{letters}"));
         std::fs::create_dir_all(folder.join("volumes/data")).unwrap();
-        // One /27 of 10.199.0.0/16 each, from a random place on, so that two runs on one engine rarely meet.
+        // The first /27 of a /26 of 10.199.0.0/16 each (a test makes a network that covers its whole /26), from a
+        // random place on, so that two runs on one engine rarely meet.
         static BASE: LazyLock<u8> = LazyLock::new(|| u8::from_str_radix(&random_hex(1), 16).unwrap() % 200);
         let number = SUBNETS.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("10.199.{}", *BASE + number / 8);
-        let first = u16::from(number % 8) * 32;
+        let prefix = format!("10.199.{}", *BASE + number / 4);
+        let first = u16::from(number % 4) * 64;
         Self {
             backend,
             raw,
