@@ -75,8 +75,22 @@ impl Failure {
 
     /// The same failure of a call about an image.
     pub fn about_image(self, image: &str) -> BackendError {
+        // An engine repeats a registry's words behind a 500 of its own: these will not change by asking again.
+        const FINAL: [&str; 8] = [
+            "manifest unknown",
+            "not found",
+            "denied",
+            "unauthorized",
+            "no matching manifest",
+            "invalid",
+            "connection refused",
+            "no such host",
+        ];
+        let reason = self.reason.to_ascii_lowercase();
+        let passing = self.cause == Cause::Busy && !FINAL.iter().any(|words| reason.contains(words));
         match self.cause {
             Cause::Unreachable | Cause::TimedOut | Cause::DiskFull => self.into(),
+            _ if passing => self.into(),
             _ => BackendError::ImageUnavailable { image: image.to_owned(), reason: self.reason },
         }
     }

@@ -5,10 +5,12 @@
 //! container to use: it can write inside `volumes/<word>`, and only `volumes/<word>` itself is a source. Binds go in
 //! as `Mounts`, with which the engine refuses a missing source; as `Binds` it would make a directory of it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bollard::models::{Mount, MountType};
+use bollard::models::{Mount, MountType, MountVolumeOptions};
 
+use super::labels;
 use crate::backend::{BackendError, ContainerSpec, Result};
 use crate::stack::{BindMode, MountSource};
 
@@ -38,13 +40,17 @@ pub async fn verified_source(folder: &Path, relative: &str) -> Result<PathBuf> {
 pub async fn of_container(spec: &ContainerSpec<'_>) -> Result<Vec<Mount>> {
     let mut mounts = Vec::new();
     for mount in &spec.service.mounts {
-        let (typ, source) = match &mount.source {
+        let (typ, source, options) = match &mount.source {
             MountSource::Folder(relative) => {
                 let path = verified_source(spec.folder, relative).await?;
-                (MountType::BIND, path.display().to_string())
+                (MountType::BIND, path.display().to_string(), None)
             }
             MountSource::Volume(key) => match spec.volumes.get(key) {
-                Some(name) => (MountType::VOLUME, name.clone()),
+                // The engine makes a volume that has gone meanwhile: with our labels it is found again.
+                Some(name) => {
+                    let labels = Some(labels::of_volume(&BTreeMap::new(), &spec.labels, key));
+                    (MountType::VOLUME, name.clone(), Some(MountVolumeOptions { labels, ..MountVolumeOptions::default() }))
+                }
                 None => {
                     let reason = "the volume is not one of the project's".to_owned();
                     return Err(BackendError::Rejected { what: format!("mount {key}"), reason });
@@ -55,6 +61,7 @@ pub async fn of_container(spec: &ContainerSpec<'_>) -> Result<Vec<Mount>> {
             typ: Some(typ),
             source: Some(source),
             target: Some(mount.target.clone()),
+            volume_options: options,
             read_only: Some(mount.mode == BindMode::ReadOnly),
             ..Mount::default()
         });
