@@ -58,12 +58,10 @@ where
     let limits = callee.limits;
     let waiting = timeout(limits.wall, engine.slots().acquire_owned());
     let Ok(Ok(slot)) = waiting.await else {
-        return Err(HookError::Limit {
+        return Err(HookError::Busy {
             plugin: callee.name.to_string(),
-            limit: "plugin calls at one time",
-            used: format!("waited {} ms", limits.wall.as_millis()),
-            allowed: format!("{SLOTS} calls"),
-            setting: "built in; look for a service that answers too slowly".to_owned(),
+            waited_ms: u64::try_from(limits.wall.as_millis()).unwrap_or(u64::MAX),
+            calls: SLOTS,
         });
     };
     let state = CallState::new(callee.name.clone(), limits, surroundings, Handle::current());

@@ -62,6 +62,18 @@ pub enum HookError {
         /// Its words.
         message: String,
     },
+    /// Every slot for a call was taken for as long as a call may last. It says nothing about the plugin.
+    #[error(
+        "no slot for plugin `{plugin}` within {waited_ms} ms: {calls} calls run already; look for a service that answers too slowly"
+    )]
+    Busy {
+        /// The plugin.
+        plugin: String,
+        /// How long it waited.
+        waited_ms: u64,
+        /// Calls at one time.
+        calls: u32,
+    },
     /// A limit was reached.
     #[error("plugin `{plugin}` reached its limit on {limit}: used {used}, allowed {allowed} ({setting})")]
     Limit {
@@ -90,7 +102,7 @@ impl HookError {
     /// What the caller can do.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::RetryAfter { .. } => ErrorClass::Retry,
+            Self::RetryAfter { .. } | Self::Busy { .. } => ErrorClass::Retry,
             Self::Limit { .. } => ErrorClass::Capacity,
             _ => ErrorClass::Permanent,
         }
@@ -106,6 +118,7 @@ impl HookError {
             Self::Denied { .. } => "plugin_denied",
             Self::RetryAfter { .. } => "plugin_retry_after",
             Self::Failed { .. } => "plugin_failed",
+            Self::Busy { .. } => "plugin_busy",
             Self::Limit { .. } => "plugin_limit",
             Self::Trap { .. } => "plugin_trap",
         }

@@ -135,7 +135,12 @@ impl PluginHost {
                 return Ok(ProbeReport { state: ServiceState::Unknown, reason, endpoint: String::new() });
             }
             let answer = self.probe_with(plugin, bound, &input, access.clone()).await;
-            let failed = matches!(answer, Err(HookError::Trap { .. } | HookError::Limit { .. } | HookError::Failed { .. }));
+            let failed = match &answer {
+                Err(HookError::Trap { .. } | HookError::Failed { .. }) => true,
+                // Time on the wall also passes while a service or a loaded host is slow: no fault of the plugin's.
+                Err(HookError::Limit { limit, .. }) => *limit != LimitReached::WALL,
+                _ => false,
+            };
             if breaker.note(failed, Instant::now()) {
                 tracing::warn!(
                     plugin.id = plugin.manifest.name,

@@ -168,9 +168,12 @@ pub struct LimitReached {
 }
 
 impl LimitReached {
+    /// The name of the limit on time.
+    pub const WALL: &'static str = "wall clock";
+
     /// Time from the first instruction on.
     pub fn wall(used: Duration, limits: &HookLimits) -> Self {
-        Self::new("wall clock", millis(used), millis(limits.wall), "wall_ms")
+        Self::new(Self::WALL, millis(used), millis(limits.wall), "wall_ms")
     }
 
     /// Processor time.
