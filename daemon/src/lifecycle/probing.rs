@@ -21,7 +21,7 @@ const RESTARTS_MAX: i64 = 8;
 /// Progress is told at most this often.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
-/// Asks once. A broken plugin makes *unknown*, never *unhealthy*.
+/// Asks once. A broken plugin and an engine that is away make *unknown*, never *unhealthy*.
 pub async fn probe(
     parts: &Parts,
     set: &LoadedSet,
@@ -33,8 +33,11 @@ pub async fn probe(
     let input =
         ProbeInput { project: project.clone(), service: service.clone(), spec: serde_json::Value::Object(spec).to_string() };
     let begun = Instant::now();
-    let verdict = parts.plugins.probe(input, reach).await;
+    let verdict = parts.plugins.probe(input, reach.clone()).await;
     let report = match verdict {
+        Ok(report) if report.state != ServiceState::Healthy && reach.was_blind_since(begun) => {
+            ProbeReport { state: ServiceState::Unknown, reason: "the container engine did not answer".to_owned(), ..report }
+        }
         Ok(report) => report,
         Err(error @ HookError::NoPlugin { .. }) => return Err(error),
         Err(error) => ProbeReport { state: ServiceState::Unknown, reason: error.to_string(), endpoint: String::new() },

@@ -88,8 +88,11 @@ async fn within<T>(deadline: Duration, role: &str, work: impl Future<Output = Re
 /// The server's own words, which hold no password; a broken connection is said without its address.
 fn failure(role: &str, error: &tokio_postgres::Error) -> AccessError {
     match error.as_db_error() {
-        // 57P03: the server is starting up or shutting down.
-        Some(db) if db.code().code() == "57P03" => AccessError::Refused(format!("the database is not ready: {}", db.message())),
+        // 57P03: the server is starting up or shutting down. 57P01, 57P02: it ended this session for it. 53300: it has
+        // no connection left. All of them pass.
+        Some(db) if matches!(db.code().code(), "57P03" | "57P01" | "57P02" | "53300") => {
+            AccessError::Refused(format!("the database is not ready: {}", db.message()))
+        }
         Some(db) => AccessError::Failed(format!("login as {role}: {}", db.message())),
         None => AccessError::Refused(format!("the database refuses connections ({role})")),
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::backend::{Backend, ContainerState, EngineHealth, ObservedContainer};
+use crate::backend::{Backend, BackendError, ContainerState, EngineHealth, ErrorClass, ObservedContainer};
 use crate::domain::{InstallationId, ProjectRef, Secret, ServiceName, TemplateSet};
 use crate::plugin_host::hooks::{AccessError, ServiceAccess, ServiceRequest, ServiceResponse};
 use crate::secrets::ProjectSecrets;
@@ -53,6 +53,7 @@ impl Reach {
             roles: roles.collect(),
             secrets,
             containers: Mutex::default(),
+            blind_at: Mutex::default(),
             progress: None,
         }
     }
@@ -68,9 +69,16 @@ pub struct ProjectReach {
     /// Service -> container id as last listed; only a hint, proved by an inspect at every call.
     containers: Mutex<BTreeMap<ServiceName, String>>,
     progress: Option<ProgressSink>,
+    /// When the engine last failed to say where a service is.
+    blind_at: Mutex<Option<Instant>>,
 }
 
 impl ProjectReach {
+    /// Whether the engine failed since then: whatever was asked through here says nothing about a service.
+    pub fn was_blind_since(&self, begun: Instant) -> bool {
+        self.blind_at.lock().unwrap_or_else(|poison| poison.into_inner()).is_some_and(|at| at >= begun)
+    }
+
     /// The same way, telling `sink` what hooks say.
     #[must_use]
     pub fn with_progress(mut self, sink: ProgressSink) -> Self {
@@ -83,7 +91,14 @@ impl ProjectReach {
         if !self.services.contains(service) {
             return Err(AccessError::Denied(format!("this project has no service `{service}`")));
         }
-        let failed = |error: crate::backend::BackendError| AccessError::Failed(error.to_string());
+        let failed = |error: BackendError| {
+            *self.blind_at.lock().unwrap_or_else(|poison| poison.into_inner()) = Some(Instant::now());
+            match error.class() {
+                // It passes, so trying again may help.
+                ErrorClass::Retry => AccessError::Refused(error.to_string()),
+                _ => AccessError::Failed(error.to_string()),
+            }
+        };
         let hint = self.containers.lock().unwrap_or_else(|poison| poison.into_inner()).get(service).cloned();
         if let Some(id) = hint
             && let Some(container) = self.reach.backend.inspect(&id).await.map_err(failed)?
