@@ -1,7 +1,7 @@
 //! The composition root: builds every part, owns the tasks, stops them in order.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -54,7 +54,8 @@ pub async fn serve(config: Config, encryption_secret: Option<Secret<String>>) ->
     let parts = Arc::new(Parts {
         announcer: Announcer::new(opened.store.clone(), clock.clone()),
         failpoints: Failpoints::new(&config.failpoint, &config.data_dir),
-        turns: Arc::new(Semaphore::new(config.limits.operations)),
+        turns: Semaphore::new(config.limits.operations),
+        choosing: Default::default(),
         installation: opened.installation,
         store: opened.store,
         key: opened.key,
@@ -131,12 +132,16 @@ pub async fn open(config: &Config, secret: Option<Secret<String>>, clock: &Clock
         Some((id, key)) => (id, Some(key)),
         None => (InstallationId::parse(&new_hex(16)?)?, None),
     };
-    agree(folder, &installation, known_key.is_none())?;
+    let named = agree(folder, &installation, known_key.is_none())?;
     let key = MasterKey::derive(&secret, &installation)?;
     if let Some(known) = known_key.filter(|known| known != key.id()) {
         bail!("the store was made with key {known} and ENCRYPTION_SECRET is key {}: give the one it was made with", key.id());
     }
     store.found(&installation, key.id(), &config.regions, clock.now()).await?;
+    // The store comes first: a store without the file is completed at the next start, a file without a store is refused.
+    if !named {
+        write_new(&folder.join("installation"), installation.as_str())?;
+    }
     Ok(Opened { store, installation, key, _lock: lock })
 }
 
@@ -153,15 +158,13 @@ fn take_lock(folder: &Path) -> anyhow::Result<File> {
 /// The generated stand-in for ENCRYPTION_SECRET: made once, 0600, and said so.
 fn key_file(folder: &Path) -> anyhow::Result<Secret<String>> {
     let path = folder.join("encryption.key");
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-        Ok(mut file) => {
-            let key = new_hex(32)?;
-            file.write_all(key.as_bytes())?;
-            file.sync_all()?;
+    let key = new_hex(32)?;
+    match write_new(&path, &key) {
+        Ok(()) => {
             tracing::info!(path = %path.display(), "ENCRYPTION_SECRET is not set: made a key file; without it no secret can be read, so keep a copy apart from backups");
             Ok(Secret::new(key))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let mut key = String::new();
             File::open(&path).and_then(|mut file| file.read_to_string(&mut key)).with_context(|| path.display().to_string())?;
             Ok(Secret::new(key.trim().to_owned()))
@@ -171,11 +174,11 @@ fn key_file(folder: &Path) -> anyhow::Result<Secret<String>> {
 }
 
 /// The installation id lives in the store and in the folder (decision 1): a store beside a foreign folder would
-/// take that folder's objects for its own.
-fn agree(folder: &Path, id: &InstallationId, new: bool) -> anyhow::Result<()> {
+/// take that folder's objects for its own. Whether the folder has one.
+fn agree(folder: &Path, id: &InstallationId, new: bool) -> anyhow::Result<bool> {
     let path = folder.join("installation");
     match std::fs::read_to_string(&path) {
-        Ok(text) if text.trim() == id.as_str() => Ok(()),
+        Ok(text) if text.trim() == id.as_str() => Ok(true),
         Ok(text) if new => bail!(
             "{} belongs to installation {}, and the store is new: give the store it came with, or another data_dir",
             folder.display(),
@@ -184,12 +187,20 @@ fn agree(folder: &Path, id: &InstallationId, new: bool) -> anyhow::Result<()> {
         Ok(text) => {
             bail!("{} belongs to installation {}, the store to {id}: they do not belong together", folder.display(), text.trim())
         }
-        Err(_) => {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            file.write_all(id.as_str().as_bytes())?;
-            Ok(file.sync_all()?)
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
     }
+}
+
+/// A whole private file or none, whatever is killed when; one that is there already stays (AlreadyExists).
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    let unfinished = path.with_extension(format!("{}.new", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    let linked = std::fs::hard_link(&unfinished, path);
+    std::fs::remove_file(&unfinished)?;
+    linked
 }
 
 async fn signalled() {

@@ -74,6 +74,18 @@ async fn without_a_secret_a_key_file_is_made_and_another_key_is_refused() {
 }
 
 #[tokio::test]
+async fn a_first_start_that_fails_can_be_repeated_with_the_right_secret() {
+    let daemon = Daemon::at_rest("first-start", Options::default());
+    let message = refused(daemon.binary().env("ENCRYPTION_SECRET", "short"), &["token", "create", "--name", "x"]);
+    assert!(message.contains("at least 32"), "{message}");
+    let secret = "a secret of more than thirty-two characters";
+    let output = daemon.binary().args(["token", "create", "--name", "x"]).env("ENCRYPTION_SECRET", secret).output();
+    let output = output.expect("the binary");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::remove_dir_all(&daemon.data).expect("the folder goes");
+}
+
+#[tokio::test]
 async fn a_store_and_a_folder_that_do_not_belong_together_are_refused() {
     let mut daemon = Daemon::ready("mismatch", Options::default()).await;
     daemon.stop();
