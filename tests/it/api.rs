@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -128,7 +127,7 @@ async fn events_are_replayed_after_an_id_and_end_with_the_operation() {
     let daemon = Daemon::ready("events", Options::tiny()).await;
     let project = daemon.api.healthy(json!({"name": "watched"})).await;
     let id = project["id"].as_str().expect("an id");
-    let all = read_events(&daemon.api, id, "0").await;
+    let all = daemon.api.events_until_end(id, "0").await;
     let ids: Vec<i64> = all.iter().map(|(id, ..)| *id).collect();
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "ids rise: {ids:?}");
     let kinds: std::collections::BTreeSet<&str> = all.iter().map(|(_, kind, _)| kind.as_str()).collect();
@@ -141,42 +140,13 @@ async fn events_are_replayed_after_an_id_and_end_with_the_operation() {
     let planned = supamanager::lifecycle::plan(supamanager::domain::OperationKind::Create, 2);
     assert_eq!(done, planned.iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), "every step is told, in order");
     let half = ids[ids.len() / 2];
-    let rest = read_events(&daemon.api, id, &half.to_string()).await;
+    let rest = daemon.api.events_until_end(id, &half.to_string()).await;
     assert_eq!(
         rest.iter().map(|(id, ..)| *id).collect::<Vec<_>>(),
         ids.iter().copied().filter(|id| *id > half).collect::<Vec<_>>()
     );
     daemon.api.gone(id).await;
     daemon.finish();
-}
-
-/// Events until the first `end`.
-async fn read_events(api: &Api, project: &str, after: &str) -> Vec<(i64, String, Value)> {
-    let request = reqwest::Client::new().get(format!("{}/platform/projects/{project}/events", api.url)).bearer_auth(&api.token);
-    let answer = request.header("Last-Event-ID", after).send().await.expect("a stream");
-    assert_eq!(answer.headers()["content-type"], "text/event-stream");
-    let mut stream = answer.bytes_stream();
-    let (mut text, mut events) = (String::new(), Vec::new());
-    while let Ok(Some(Ok(chunk))) = tokio::time::timeout(Duration::from_secs(30), stream.next()).await {
-        text.push_str(&String::from_utf8_lossy(&chunk));
-        while let Some((block, rest)) = text.split_once("\n\n").map(|(block, rest)| (block.to_owned(), rest.to_owned())) {
-            text = rest;
-            let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
-            let kind = field("event:");
-            if kind.is_empty() {
-                continue;
-            }
-            events.push((
-                field("id:").parse().expect("an id"),
-                kind.clone(),
-                serde_json::from_str(&field("data:")).expect("JSON"),
-            ));
-            if kind == "end" {
-                return events;
-            }
-        }
-    }
-    panic!("no end in {events:?}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::world::{Daemon, Decoys, Engine, Options, SlowEngine, broken_images, root, scratch};
+use crate::world::{Daemon, Decoys, Engine, Options, SlowEngine, broken_images, copy_folder, root, scratch};
 
 #[tokio::test]
 async fn a_database_that_never_becomes_healthy_fails_with_its_last_lines_and_can_be_retried() {
@@ -209,4 +209,54 @@ async fn a_container_that_appears_during_the_unwinding_goes_with_the_rest() {
     Engine.docker(&["rm", &foreign]);
     daemon.api.gone(&id).await;
     daemon.finish();
+}
+
+#[tokio::test]
+async fn a_create_that_runs_out_of_time_is_undone_all_the_same() {
+    // The services never answer as the probe wants it, and the whole create has less time than waiting for them.
+    let folder = scratch("late-templates");
+    copy_folder(&root().join("tests/fixtures/tiny"), &folder);
+    let set = folder.join("sets/tiny/set.toml");
+    let text = std::fs::read_to_string(&set).expect("set.toml");
+    std::fs::write(&set, text.replace("[404]", "[200]")).expect("written");
+    let options =
+        Options::tiny().set("SUPAMANAGER_TEMPLATES_DIR", folder.display().to_string()).set("SUPAMANAGER_DEADLINES_CREATE_S", "4");
+    let daemon = Daemon::ready("out-of-time", options).await;
+    let created = daemon.api.create(json!({"name": "out of time"})).await;
+    let id = created["id"].as_str().expect("an id");
+    let project = daemon.api.settled(id, &["FAILED", "ACTIVE_HEALTHY"], Duration::from_secs(60)).await;
+    assert_eq!(project["status"], "FAILED", "{project:#}");
+    assert_eq!(daemon.objects(), Vec::<String>::new(), "it is undone");
+    assert!(!daemon.data.join("projects").join(id).exists(), "with its folder");
+    daemon.api.gone(id).await;
+    daemon.finish();
+    std::fs::remove_dir_all(folder).expect("the templates go");
+}
+
+#[tokio::test]
+async fn reads_answer_while_the_engine_is_away_and_say_how_old_they_are() {
+    let folder = scratch("away");
+    let engine = SlowEngine::start(&folder, &[]);
+    let options = Options::tiny().set("DOCKER_HOST", engine.host()).set("SUPAMANAGER_LIMITS_PROBE_INTERVAL_S", "1");
+    let daemon = Daemon::ready("engine-away", options.expecting("the container engine is away")).await;
+    let project = daemon.api.healthy(json!({"name": "seen before"})).await;
+    let id = project["id"].as_str().expect("an id");
+    engine.away();
+    let begun = Instant::now();
+    let mut project = daemon.api.project(id).await;
+    while project["services"]["front"] != "unknown" {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{project:#}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        project = daemon.api.project(id).await;
+    }
+    assert_eq!(project["status"], "ACTIVE_HEALTHY", "an engine that is away says nothing about services: {project:#}");
+    assert!(project["observed_at"].is_string(), "{project:#}");
+    assert_eq!(daemon.api.get(&format!("/platform/projects/{id}/credentials")).await.status, 200);
+    let answer = daemon.api.delete(id).await;
+    assert_eq!((answer.status, answer.body["code"].as_str()), (503, Some("engine_away")), "{}", answer.body);
+    engine.back();
+    daemon.reachable("/readyz").await;
+    daemon.api.gone(id).await;
+    daemon.finish();
+    std::fs::remove_dir_all(folder).expect("the folder goes");
 }

@@ -54,6 +54,7 @@ async fn every_step_of_create_and_delete_survives_a_kill_before_and_after_its_re
         assert_eq!(project["status"], "ACTIVE_HEALTHY", "{place}: {:#}", project["error"]);
         let keys = daemon.api.get(&format!("/platform/projects/{id}/credentials")).await.body;
         assert_eq!(keys["api_keys"], created["api_keys"], "{place}: a resumed create changed a key (I8)");
+        ends_are_told(&daemon, &id, 1).await;
         table.push((place.clone(), project["status"].to_string()));
         if let Some(place) = deletes.pop() {
             daemon.arm(&place).await;
@@ -61,6 +62,7 @@ async fn every_step_of_create_and_delete_survives_a_kill_before_and_after_its_re
             daemon.killed_at(&place).await;
             daemon.revive().await;
             daemon.api.settled(&id, &["DELETED"], Duration::from_secs(60)).await;
+            ends_are_told(&daemon, &id, 2).await;
             table.push((place, "DELETED".to_owned()));
         } else {
             daemon.api.gone(&id).await;
@@ -110,6 +112,15 @@ async fn every_undone_step_survives_a_kill_and_the_project_ends_failed() {
     print_table("unwinding", &table);
     daemon.finish();
     std::fs::remove_dir_all(fixtures).expect("the fixtures go");
+}
+
+/// Every watcher hears of each operation's end, also of one that the daemon did not survive.
+async fn ends_are_told(daemon: &Daemon, id: &str, operations: usize) {
+    let mut last = 0;
+    for number in 1..=operations {
+        let events = daemon.api.events_until_end(id, &last.to_string()).await;
+        last = events.last().map(|(id, ..)| *id).unwrap_or_else(|| panic!("no end of operation {number}"));
+    }
 }
 
 fn print_table(title: &str, table: &[(String, String)]) {

@@ -56,10 +56,16 @@ impl Announcer {
         self.append(project, EventKind::Health, &json!({"service": service, "state": state, "reason": reason})).await;
     }
 
-    /// An operation ended.
-    pub async fn end(&self, project: &ProjectRef, operation: &OperationId, state: &str, status: ProjectStatus) {
-        let data = json!({"operation_id": operation, "state": state, "status": status});
-        self.append(project, EventKind::End, &data).await;
+    /// What is told when an operation ends: written with the end itself, followed by [`Announcer::wake`].
+    pub fn ending(operation: &OperationId, state: &str, status: ProjectStatus, reason: &str) -> [(EventKind, String); 2] {
+        let told = json!({"status": status, "reason": reason});
+        let ended = json!({"operation_id": operation, "state": state, "status": status});
+        [(EventKind::Status, told.to_string()), (EventKind::End, ended.to_string())]
+    }
+
+    /// Events were written by somebody else.
+    pub fn wake(&self, project: &ProjectRef) {
+        let _ = self.wake.send(project.clone());
     }
 
     /// Events are for watching; when one cannot be written the operation goes on.
@@ -67,6 +73,6 @@ impl Announcer {
         if let Err(error) = self.store.append_event(project, kind, &data.to_string(), self.clock.now()).await {
             tracing::warn!(project.id = %project, %error, "an event was not kept");
         }
-        let _ = self.wake.send(project.clone());
+        self.wake(project);
     }
 }

@@ -70,7 +70,7 @@ pub(super) async fn accept(parts: &Parts, request: CreateRequest) -> Result<Crea
         kind: OperationKind::Create,
         generation: 1,
         plugins: parts.plugins.pins(),
-        deadline_at: now + i64::try_from(parts.config.deadlines.create_s * 1000).unwrap_or(i64::MAX),
+        deadline_at: parts.deadline(OperationKind::Create),
     };
     let mut project = NewProject {
         id: id.clone(),
@@ -86,6 +86,8 @@ pub(super) async fn accept(parts: &Parts, request: CreateRequest) -> Result<Crea
         token_id: request.token_id,
         idempotency,
     };
+    // Choosing and taking is one act for this daemon: a hundred creates at once would all choose the same ports.
+    let _choosing = parts.choosing.lock().await;
     for _ in 0..TRIES_MAX {
         reserve(parts, &set, &mut project).await?;
         match parts.store.accept_create(&project, &operation, now).await {

@@ -18,6 +18,7 @@ mod runner;
 mod steps;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,10 @@ pub use create::{CreateRequest, Created};
 pub use failpoint::{Failpoints, Position};
 pub use parts::Parts;
 pub use planner::{PlannedStep, plan};
+
+/// What a step may take to reach its record once the daemon is to stop. Most take less; waiting for health may take
+/// minutes and loses nothing when it is cut off.
+const TO_BOUNDARY: Duration = Duration::from_secs(3);
 
 /// Why a verb was refused. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +111,7 @@ impl Lifecycle {
     }
 
     /// Lets running steps reach a recorded boundary, up to `limit`.
-    pub async fn stopped(&self, limit: std::time::Duration) {
+    pub async fn stopped(&self, limit: Duration) {
         self.tasks.close();
         if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
             tracing::info!("some steps did not reach a boundary in time; they resume at the next start");
@@ -221,17 +226,13 @@ impl Lifecycle {
         self.engine_is_there().await?;
         let parts = &self.parts;
         let now = parts.clock.now();
-        let limit = match kind {
-            OperationKind::Create => parts.config.deadlines.create_s,
-            OperationKind::Delete => parts.config.deadlines.delete_s,
-        };
         let operation = NewOperation {
             id: create::new_operation_id()?,
             project: project.id.clone(),
             kind,
             generation: project.generation + 1,
             plugins: parts.plugins.pins(),
-            deadline_at: now + i64::try_from(limit * 1000).unwrap_or(i64::MAX),
+            deadline_at: parts.deadline(kind),
         };
         parts.store.accept_operation(&operation, allowed, now).await.map_err(|error| match error {
             StoreError::Transition(status) => LifecycleError::State {
@@ -262,13 +263,13 @@ impl Lifecycle {
         }
         let (parts, stop) = (self.parts.clone(), self.stop.clone());
         self.tasks.spawn(async move {
-            let turn = parts.turns.clone();
+            let cut_off = async {
+                stop.cancelled().await;
+                tokio::time::sleep(TO_BOUNDARY).await;
+            };
             tokio::select! {
-                () = stop.cancelled() => {}
-                () = async {
-                    let _turn = turn.acquire().await;
-                    runner::run(parts.clone(), id.clone()).await;
-                } => {}
+                () = cut_off => {}
+                () = runner::run(parts.clone(), id.clone(), stop.clone()) => {}
             }
             parts.running.leave(&id);
         });

@@ -11,7 +11,7 @@ use super::{Announcer, Failpoints};
 use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::{InstallationId, OperationId, Project, ProjectRef, UnixMillis};
+use crate::domain::{InstallationId, OperationId, OperationKind, Project, ProjectRef, UnixMillis};
 use crate::plugin_host::PluginHost;
 use crate::reach::Reach;
 use crate::secrets::MasterKey;
@@ -52,7 +52,9 @@ pub struct Parts {
     /// Operations that have a task.
     pub running: Running,
     /// Operations at once.
-    pub turns: Arc<Semaphore>,
+    pub turns: Semaphore,
+    /// One create at a time chooses its ports and subnet.
+    pub choosing: tokio::sync::Mutex<()>,
 }
 
 impl Parts {
@@ -79,6 +81,15 @@ impl Parts {
             std::net::IpAddr::V6(v6) => format!("[{v6}]"),
             v4 => v4.to_string(),
         }
+    }
+
+    /// When an operation that begins now must have ended.
+    pub fn deadline(&self, kind: OperationKind) -> UnixMillis {
+        let seconds = match kind {
+            OperationKind::Create => self.config.deadlines.create_s,
+            OperationKind::Delete => self.config.deadlines.delete_s,
+        };
+        self.clock.now().saturating_add(i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX))
     }
 
     /// What is reserved or resting on the region's engine.

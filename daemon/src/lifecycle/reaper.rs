@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::Parts;
 use crate::backend::{Labels, Observed};
-use crate::domain::{ProjectRef, ProjectStatus};
+use crate::domain::{Project, ProjectRef, ProjectStatus};
 
 /// An object of an operation that has just ended may still be on its way out.
 const GRACE_MS: i64 = 10_000;
@@ -16,11 +16,7 @@ const GRACE_MS: i64 = 10_000;
 pub(super) async fn sweep(parts: &Parts, observed: &Observed) {
     for (project, left) in by_project(observed) {
         match parts.store.project(&project).await {
-            Ok(Some(known)) if matches!(known.status, ProjectStatus::Deleted | ProjectStatus::Failed) => {
-                if parts.clock.now() - known.updated_at > GRACE_MS {
-                    reap(parts, &project, &left).await;
-                }
-            }
+            Ok(Some(known)) if is_over(parts, &known) => reap(parts, &project, &left).await,
             Ok(Some(_)) => {}
             Ok(None) => tracing::warn!(
                 project.id = %project,
@@ -32,17 +28,25 @@ pub(super) async fn sweep(parts: &Parts, observed: &Observed) {
     }
 }
 
+fn is_over(parts: &Parts, project: &Project) -> bool {
+    matches!(project.status, ProjectStatus::Deleted | ProjectStatus::Failed) && parts.clock.now() - project.updated_at > GRACE_MS
+}
+
+/// Asked before each removal: a retry may have begun since the listing, and may use what was listed.
+async fn still_over(parts: &Parts, project: &ProjectRef) -> bool {
+    matches!(parts.store.project(project).await, Ok(Some(known)) if is_over(parts, &known))
+}
+
 async fn reap(parts: &Parts, project: &ProjectRef, left: &Observed) {
     let mut removed = 0_u64;
     for container in &left.containers {
-        let result = parts.backend.remove_container(&container.id).await;
-        removed += u64::from(result.is_ok());
+        removed += u64::from(still_over(parts, project).await && parts.backend.remove_container(&container.id).await.is_ok());
     }
     for network in &left.networks {
-        removed += u64::from(parts.backend.remove_network(&network.id).await.is_ok());
+        removed += u64::from(still_over(parts, project).await && parts.backend.remove_network(&network.id).await.is_ok());
     }
     for volume in &left.volumes {
-        removed += u64::from(parts.backend.remove_volume(&volume.name).await.is_ok());
+        removed += u64::from(still_over(parts, project).await && parts.backend.remove_volume(&volume.name).await.is_ok());
     }
     parts.metrics.reaped(removed);
     tracing::info!(project.id = %project, removed, "removed what an ended operation had left");

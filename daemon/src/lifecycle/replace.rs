@@ -1,24 +1,28 @@
 //! Another port or subnet for a project that was never healthy (decision 3). Afterwards they never change.
 
 use super::steps::{Replace, StepContext};
-use crate::store::{Clash, StoreError};
+use crate::store::{Again, Clash, StoreError};
 use crate::{ports, subnets};
 
-/// Whether something was replaced, so that rendering again makes sense. The operation's deadline bounds how often.
-pub(super) async fn replace(context: &StepContext, what: &Replace) -> Result<bool, StoreError> {
+/// Whether something was replaced and the operation rewound to its rendering. Its deadline bounds how often.
+pub(super) async fn replace(context: &StepContext, what: &Replace, steps: &[String]) -> Result<bool, StoreError> {
     if context.project.activated_at.is_some() {
         return Ok(false);
     }
+    let again = Again { operation: &context.operation.id, steps };
     match what {
-        Replace::Port(port) => replace_port(context, *port).await,
-        Replace::Subnet => replace_subnet(context).await,
+        Replace::Port(port) => replace_port(context, *port, &again).await,
+        Replace::Subnet => replace_subnet(context, &again).await,
     }
 }
 
-async fn replace_port(context: &StepContext, port: u16) -> Result<bool, StoreError> {
+async fn replace_port(context: &StepContext, port: u16, again: &Again<'_>) -> Result<bool, StoreError> {
     let (parts, project) = (&context.parts, &context.project);
     let Some((name, _)) = project.ports.iter().find(|(_, held)| *held == port) else {
         // The rendered file still has a port that was replaced before a kill: rendering again is all it needs.
+        if port != 0 {
+            parts.store.rewind(again, parts.clock.now()).await?;
+        }
         return Ok(port != 0);
     };
     let Some(range) = context.set.spec.ports.iter().find(|spec| spec.name == *name).map(|spec| spec.range.clone()) else {
@@ -30,8 +34,8 @@ async fn replace_port(context: &StepContext, port: u16) -> Result<bool, StoreErr
     let Ok(new) = ports::choose(&range, numbers, avoid.as_ref(), &taken, parts.config.publish_address).await else {
         return Ok(false);
     };
-    match parts.store.replace_port(&project.id, name, new, parts.clock.now()).await {
-        Err(StoreError::Clash(Clash::Port)) => Ok(true),
+    match parts.store.replace_port(&project.id, name, new, again, parts.clock.now()).await {
+        Err(StoreError::Clash(Clash::Port)) => parts.store.rewind(again, parts.clock.now()).await.map(|()| true),
         Err(error) => Err(error),
         Ok(()) => {
             tracing::info!(project.id = %project.id, port, new, "a port was taken by somebody else and replaced");
@@ -41,13 +45,13 @@ async fn replace_port(context: &StepContext, port: u16) -> Result<bool, StoreErr
     }
 }
 
-async fn replace_subnet(context: &StepContext) -> Result<bool, StoreError> {
+async fn replace_subnet(context: &StepContext, again: &Again<'_>) -> Result<bool, StoreError> {
     let (parts, project) = (&context.parts, &context.project);
     let taken = parts.taken(&project.region).await?.subnets;
     let pool = subnets::Pool::parse(&parts.config.subnets.pool);
     let Some(new) = pool.and_then(|pool| pool.choose(&taken, &subnets::host_routes())) else { return Ok(false) };
-    match parts.store.replace_subnet(&project.id, &new, parts.clock.now()).await {
-        Err(StoreError::Clash(Clash::Subnet)) => Ok(true),
+    match parts.store.replace_subnet(&project.id, &new, again, parts.clock.now()).await {
+        Err(StoreError::Clash(Clash::Subnet)) => parts.store.rewind(again, parts.clock.now()).await.map(|()| true),
         Err(error) => Err(error),
         Ok(()) => {
             tracing::info!(project.id = %project.id, old = project.subnet, new, "a subnet was refused and replaced");

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::failpoint::Position;
 use super::planner::{self, Direction, Effect, Next, PlannedStep};
 use super::steps::{self, Failure, StepContext, StepError};
-use super::{Parts, replace};
+use super::{Announcer, Parts, replace};
 use crate::backend::ErrorClass;
 use crate::domain::{LastError, Operation, OperationId, OperationKind, OperationState, Project, ProjectStatus, StepState};
 use crate::secrets::ProjectSecrets;
@@ -24,14 +25,31 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Lines kept of the service behind a failure.
 const TAIL_LINES: u32 = 20;
 
-/// Runs the operation until it has ended. Never returns early but by cancellation: what cannot be recorded is
-/// tried again, what cannot be undone stays visible as `cleaning`.
-pub async fn run(parts: Arc<Parts>, id: OperationId) {
+/// What a round has come to.
+enum Round {
+    /// There is more to do.
+    More,
+    /// It did not work out and is to be tried again after a pause.
+    Later,
+    /// The operation has ended.
+    Ended,
+}
+
+/// Runs the operation until it has ended, or until the boundary after a step once `stop` has fallen: what cannot be
+/// recorded is tried again, what cannot be undone stays visible as `cleaning`. While it pauses, its turn is another's.
+pub async fn run(parts: Arc<Parts>, id: OperationId, stop: CancellationToken) {
     let mut pause = PAUSE_FIRST;
     loop {
-        match round(&parts, &id).await {
-            Ok(true) => return,
-            Ok(false) => pause = PAUSE_FIRST,
+        let turn = parts.turns.acquire().await;
+        if stop.is_cancelled() {
+            return;
+        }
+        let come_to = round(&parts, &id).await;
+        drop(turn);
+        match come_to {
+            Ok(Round::Ended) => return,
+            Ok(Round::More) => pause = PAUSE_FIRST,
+            Ok(Round::Later) => tokio::time::sleep(PAUSE_MAX).await,
             Err(error) => {
                 tracing::warn!(op.id = %id, %error, "the store did not take a record, trying again");
                 tokio::time::sleep(pause).await;
@@ -41,12 +59,12 @@ pub async fn run(parts: Arc<Parts>, id: OperationId) {
     }
 }
 
-/// One step or the end. `Ok(true)` when the operation has ended.
-async fn round(parts: &Arc<Parts>, id: &OperationId) -> Result<bool, StoreError> {
+/// One step or the end.
+async fn round(parts: &Arc<Parts>, id: &OperationId) -> Result<Round, StoreError> {
     let gone = || StoreError::Corrupt(format!("operation {id} or its project is gone"));
-    let operation = parts.store.operation(id).await?.ok_or_else(gone)?;
+    let mut operation = parts.store.operation(id).await?.ok_or_else(gone)?;
     if operation.state.is_terminal() {
-        return Ok(true);
+        return Ok(Round::Ended);
     }
     let project = parts.store.project(&operation.project).await?.ok_or_else(gone)?;
     let set = parts
@@ -59,13 +77,14 @@ async fn round(parts: &Arc<Parts>, id: &OperationId) -> Result<bool, StoreError>
     let secrets =
         ProjectSecrets::open(&parts.key, &project.id, &sealed).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     if operation.state == OperationState::Accepted {
-        parts.store.set_operation_state(id, OperationState::Running).await?;
+        operation.deadline_at = parts.deadline(operation.kind);
+        parts.store.operation_begins(id, operation.deadline_at).await?;
     }
     let next = planner::next(operation.state, &plan, &operation.steps);
     let step = match &next {
         Next::Run(step) | Next::Undo(step) => (*step).clone(),
-        Next::Succeed => return succeed(parts, &operation, &project).await.map(|()| true),
-        Next::Fail => return fail(parts, &operation, &project).await.map(|()| true),
+        Next::Succeed => return succeed(parts, &operation, &project).await.map(|()| Round::Ended),
+        Next::Fail => return fail(parts, &operation, &project).await.map(|()| Round::Ended),
     };
     let context = StepContext {
         deadline: Instant::now() + step_limit(parts, &operation, &step),
@@ -78,10 +97,9 @@ async fn round(parts: &Arc<Parts>, id: &OperationId) -> Result<bool, StoreError>
     };
     let span = tracing::info_span!("step", project.id = %context.project.id, op.id = %id, step = step.name);
     match next {
-        Next::Undo(_) => undo(&context, &step).instrument(span).await?,
-        _ => forward(&context, &step, &plan).instrument(span).await?,
+        Next::Undo(_) => undo(&context, &step).instrument(span).await,
+        _ => forward(&context, &step, &plan).instrument(span).await,
     }
-    Ok(false)
 }
 
 /// The step's own limit, cut by what is left of the operation's when going forward.
@@ -94,10 +112,12 @@ fn step_limit(parts: &Parts, operation: &Operation, step: &PlannedStep) -> Durat
     };
     let left = u64::try_from(operation.deadline_at - parts.clock.now()).unwrap_or(0);
     let own = Duration::from_secs(own);
-    if operation.kind == OperationKind::Create { own.min(Duration::from_millis(left)) } else { own }
+    // On the way back there is always time: what is not undone is leaked.
+    let forward = matches!(operation.state, OperationState::Accepted | OperationState::Running);
+    if operation.kind == OperationKind::Create && forward { own.min(Duration::from_millis(left)) } else { own }
 }
 
-async fn forward(context: &StepContext, step: &PlannedStep, plan: &[PlannedStep]) -> Result<(), StoreError> {
+async fn forward(context: &StepContext, step: &PlannedStep, plan: &[PlannedStep]) -> Result<Round, StoreError> {
     let (parts, operation) = (&context.parts, &context.operation);
     let place = format!("{}.{}", operation.kind.as_str(), step.name);
     parts.failpoints.pass(&place, Position::BeforeIntent).await;
@@ -112,37 +132,42 @@ async fn forward(context: &StepContext, step: &PlannedStep, plan: &[PlannedStep]
             parts.metrics.step(operation.kind.as_str(), &step.name, begun.elapsed());
             tracing::info!(duration_ms = begun.elapsed().as_millis() as u64, detail, "step done");
             parts.failpoints.pass(&place, Position::AfterRecord).await;
-            Ok(())
+            Ok(Round::More)
         }
         Err(error) => failed(context, step, plan, error).await,
     }
 }
 
 /// A create that failed is rewound or unwound; a delete goes on trying: there is no way back from it.
-async fn failed(context: &StepContext, step: &PlannedStep, plan: &[PlannedStep], mut error: StepError) -> Result<(), StoreError> {
+async fn failed(
+    context: &StepContext,
+    step: &PlannedStep,
+    plan: &[PlannedStep],
+    mut error: StepError,
+) -> Result<Round, StoreError> {
     let (parts, operation) = (&context.parts, &context.operation);
     if let Some(what) = &error.replace
         && operation.kind == OperationKind::Create
-        && replace::replace(context, what).await?
+        && replace::replace(context, what, &planner::rewound(plan)).await?
     {
-        record(context, step, StepState::Failed, Some(&error.failure.message)).await?;
-        return parts.store.rewind(&operation.id, &planner::rewound(plan), parts.clock.now()).await;
+        let (project, message) = (&context.project.id, &error.failure.message);
+        parts.announcer.step(project, &operation.id, &step.name, StepState::Failed.as_str(), message).await;
+        return Ok(Round::More);
     }
     if operation.kind == OperationKind::Delete {
         tracing::warn!(code = error.failure.code, reason = error.failure.message, "a delete is not done yet, trying again");
         record(context, step, StepState::Failed, Some(&error.failure.message)).await?;
-        tokio::time::sleep(PAUSE_MAX).await;
-        return Ok(());
+        return Ok(Round::Later);
     }
     error.failure.log_tail = log_tail(context, &error).await;
     error.failure.message = context.secrets.redact(&error.failure.message);
     tracing::info!(code = error.failure.code, reason = error.failure.message, "step failed, unwinding");
     let detail = serde_json::to_string(&error.failure).unwrap_or_default();
     record(context, step, StepState::Failed, Some(&detail)).await?;
-    parts.store.set_operation_state(&operation.id, OperationState::Unwinding).await
+    parts.store.set_operation_state(&operation.id, OperationState::Unwinding).await.map(|()| Round::More)
 }
 
-async fn undo(context: &StepContext, step: &PlannedStep) -> Result<(), StoreError> {
+async fn undo(context: &StepContext, step: &PlannedStep) -> Result<Round, StoreError> {
     let (parts, operation) = (&context.parts, &context.operation);
     let place = format!("{}.undo.{}", operation.kind.as_str(), step.name);
     parts.failpoints.pass(&place, Position::BeforeIntent).await;
@@ -151,15 +176,15 @@ async fn undo(context: &StepContext, step: &PlannedStep) -> Result<(), StoreErro
             parts.failpoints.pass(&place, Position::AfterEffect).await;
             record(context, step, StepState::Undone, None).await?;
             parts.failpoints.pass(&place, Position::AfterRecord).await;
+            Ok(Round::More)
         }
         Err(error) => {
             // Cleaning goes on until it succeeds; until then it shows in the API and in the metrics.
             tracing::warn!(code = error.failure.code, reason = error.failure.message, "undoing is not done yet, trying again");
             parts.store.set_operation_state(&operation.id, OperationState::Cleaning).await?;
-            tokio::time::sleep(PAUSE_MAX).await;
+            Ok(Round::Later)
         }
     }
-    Ok(())
 }
 
 /// Does the effect, again and again while its errors say that this may help, until the step's deadline.
@@ -183,7 +208,7 @@ async fn persist(context: &StepContext, step: &PlannedStep, direction: Direction
             Ok(Ok(Err(error))) => error,
             Ok(Err(_)) => return Err(StepError::permanent("panic", format!("step {} panicked: this is a defect", step.name))),
             Err(_) => {
-                return Err(StepError::permanent("step_timeout", format!("step {} did not end within its deadline", step.name)));
+                return Err(StepError::permanent("step_timeout", too_late(context, step)));
             }
         };
         if error.class != ErrorClass::Retry || context.time_left() < pause {
@@ -193,6 +218,14 @@ async fn persist(context: &StepContext, step: &PlannedStep, direction: Direction
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+fn too_late(context: &StepContext, step: &PlannedStep) -> String {
+    let deadlines = &context.parts.config.deadlines;
+    format!(
+        "step {} did not end in time: a step has {} s (deadlines.step_s), a whole create {} s (deadlines.create_s)",
+        step.name, deadlines.step_s, deadlines.create_s
+    )
 }
 
 async fn record(context: &StepContext, step: &PlannedStep, state: StepState, detail: Option<&str>) -> Result<(), StoreError> {
@@ -237,11 +270,11 @@ async fn end(
 ) -> Result<(), StoreError> {
     let place = format!("{}.end", operation.kind.as_str());
     parts.failpoints.pass(&place, Position::BeforeIntent).await;
-    parts.store.end_operation(operation, state, status, error, parts.clock.now()).await?;
-    parts.failpoints.pass(&place, Position::AfterRecord).await;
     let reason = error.map(|error| error.message.as_str()).unwrap_or_default();
-    parts.announcer.status(&project.id, status, reason).await;
-    parts.announcer.end(&project.id, &operation.id, state.as_str(), status).await;
+    let events = Announcer::ending(&operation.id, state.as_str(), status, reason);
+    parts.store.end_operation(operation, state, status, error, &events, parts.clock.now()).await?;
+    parts.failpoints.pass(&place, Position::AfterRecord).await;
+    parts.announcer.wake(&project.id);
     parts.metrics.operation(operation.kind.as_str(), state.as_str());
     tracing::info!(project.id = %project.id, op.id = %operation.id, status = status.as_str(), "operation ended");
     Ok(())

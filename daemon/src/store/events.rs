@@ -1,7 +1,7 @@
 //! What happened to a project, kept so that a watcher who was away can catch up (decision 23).
 
 use serde::Serialize;
-use sqlx::Row;
+use sqlx::{Row, Sqlite, Transaction};
 
 use super::{Result, Store, word};
 use crate::domain::{ProjectRef, UnixMillis};
@@ -59,24 +59,7 @@ impl Store {
     /// [`super::StoreError::Database`].
     pub async fn append_event(&self, project: &ProjectRef, kind: EventKind, data: &str, now: UnixMillis) -> Result<i64> {
         let mut tx = self.begin().await?;
-        let row = sqlx::query("UPDATE projects SET next_event = next_event + 1 WHERE id = $1 RETURNING next_event")
-            .bind(project.as_str())
-            .fetch_one(&mut *tx)
-            .await?;
-        let id = row.get::<i64, _>(0) - 1;
-        sqlx::query("INSERT INTO events (project_id, id, kind, data, at) VALUES ($1, $2, $3, $4, $5)")
-            .bind(project.as_str())
-            .bind(id)
-            .bind(kind.as_str())
-            .bind(data)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
-        sqlx::query("DELETE FROM events WHERE project_id = $1 AND id <= $2")
-            .bind(project.as_str())
-            .bind(id - KEPT)
-            .execute(&mut *tx)
-            .await?;
+        let id = append(&mut tx, project, kind, data, now).await?;
         tx.commit().await?;
         Ok(id)
     }
@@ -98,4 +81,33 @@ impl Store {
         });
         events.collect()
     }
+}
+
+/// Appends an event inside a transaction.
+pub(super) async fn append(
+    tx: &mut Transaction<'_, Sqlite>,
+    project: &ProjectRef,
+    kind: EventKind,
+    data: &str,
+    now: UnixMillis,
+) -> Result<i64> {
+    let row = sqlx::query("UPDATE projects SET next_event = next_event + 1 WHERE id = $1 RETURNING next_event")
+        .bind(project.as_str())
+        .fetch_one(&mut **tx)
+        .await?;
+    let id = row.get::<i64, _>(0) - 1;
+    sqlx::query("INSERT INTO events (project_id, id, kind, data, at) VALUES ($1, $2, $3, $4, $5)")
+        .bind(project.as_str())
+        .bind(id)
+        .bind(kind.as_str())
+        .bind(data)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query("DELETE FROM events WHERE project_id = $1 AND id <= $2")
+        .bind(project.as_str())
+        .bind(id - KEPT)
+        .execute(&mut **tx)
+        .await?;
+    Ok(id)
 }

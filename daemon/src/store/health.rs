@@ -78,12 +78,20 @@ impl Store {
         }))
     }
 
-    /// Writes what was seen; `since` moves only when the state changes. Returns whether it changed.
+    /// Writes what was seen; `since` moves only when the state changes. Returns whether it changed. What was seen of a
+    /// project that has ended meanwhile is dropped.
     ///
     /// # Errors
     /// [`super::StoreError::Database`].
     pub async fn observe(&self, project: &ProjectRef, seen: &Observation) -> Result<bool> {
         let mut tx = self.begin().await?;
+        let over = sqlx::query("SELECT 1 FROM projects WHERE id = $1 AND status IN ('FAILED', 'DELETED')")
+            .bind(project.as_str())
+            .fetch_optional(&mut *tx)
+            .await?;
+        if over.is_some() {
+            return Ok(false);
+        }
         let before = sqlx::query("SELECT state, since FROM observations WHERE project_id = $1 AND service = $2")
             .bind(project.as_str())
             .bind(seen.service.as_str())

@@ -22,7 +22,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{ConnectOptions, Row, Sqlite, Transaction};
 
 use crate::domain::{InstallationId, UnixMillis};
 
@@ -30,7 +30,7 @@ pub use accept::{Accepted, NewProject, Taken};
 pub use error::{Clash, StoreError};
 pub use events::{Event, EventKind};
 pub use health::{Observation, UsageSample};
-pub use operations::{ImagePin, NewOperation};
+pub use operations::{Again, ImagePin, NewOperation};
 pub use people::{AuditEntry, Token};
 pub use projects::{ListFilter, Page};
 
@@ -63,11 +63,13 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
+            .busy_timeout(BUSY_TIMEOUT)
+            // A statement that waits for a slow disk is no fault that anybody could mend; sqlx would warn after 1 s.
+            .disable_statement_logging();
         make_private(options.get_filename())?;
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let writer = pool_options(1).connect_with(options.clone()).await?;
         migrations::run(&writer).await?;
-        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options.read_only(true)).await?;
+        let readers = pool_options(READERS).connect_with(options.read_only(true)).await?;
         Ok(Self { writer, readers })
     }
 
@@ -133,6 +135,13 @@ impl Store {
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
+}
+
+/// Writers queue for one connection: a wait is an error at its end (30 s, sqlx's own limit) and no warning before.
+fn pool_options(connections: u32) -> SqlitePoolOptions {
+    let options = SqlitePoolOptions::new().max_connections(connections);
+    let end = options.get_acquire_timeout();
+    options.acquire_slow_threshold(end)
 }
 
 /// Every database of ours holds sealed secrets: only the owner may read it, from the first byte on.

@@ -4,7 +4,7 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::{Result, Store, StoreError, parse, word};
+use super::{EventKind, Result, Store, StoreError, parse, word};
 use crate::domain::{
     LastError, Operation, OperationId, OperationKind, OperationState, ProjectRef, ProjectStatus, Step, StepState, UnixMillis,
 };
@@ -34,6 +34,31 @@ pub struct ImagePin {
     pub reference: String,
     /// What the engine made of it.
     pub digest: String,
+}
+
+/// Steps of an operation that are to be done again.
+pub struct Again<'a> {
+    /// The operation.
+    pub operation: &'a OperationId,
+    /// Their names; those that were never begun stay so.
+    pub steps: &'a [String],
+}
+
+impl Again<'_> {
+    /// `failed`, not `undone`: their effects are still there, and an unwinding must take them back.
+    pub(super) async fn mark(&self, tx: &mut Transaction<'_, Sqlite>, now: UnixMillis) -> Result<()> {
+        for name in self.steps {
+            sqlx::query(
+                "UPDATE steps SET state = 'failed', ended_at = $3, detail = 'to be done again' WHERE operation_id = $1 AND name = $2",
+            )
+            .bind(self.operation.as_str())
+            .bind(name)
+            .bind(now)
+            .execute(&mut **tx)
+            .await?;
+        }
+        Ok(())
+    }
 }
 
 impl NewOperation {
@@ -94,6 +119,20 @@ impl Store {
         let rows =
             sqlx::query("SELECT id FROM operations WHERE ended_at IS NULL ORDER BY created_at").fetch_all(&self.readers).await?;
         rows.iter().map(|row| parse(OperationId::parse(row.get(0)))).collect()
+    }
+
+    /// Begins an operation that was accepted: its time runs from here, not from the queue before it.
+    ///
+    /// # Errors
+    /// [`StoreError::Transition`] when it has ended.
+    pub async fn operation_begins(&self, id: &OperationId, deadline_at: UnixMillis) -> Result<()> {
+        let done = sqlx::query("UPDATE operations SET state = $2, deadline_at = $3 WHERE id = $1 AND ended_at IS NULL")
+            .bind(id.as_str())
+            .bind(OperationState::Running.as_str())
+            .bind(deadline_at)
+            .execute(&self.writer)
+            .await?;
+        changed_one(done.rows_affected(), || format!("operation {id} has ended"))
     }
 
     /// Moves an unfinished operation on.
@@ -170,16 +209,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn rewind(&self, id: &OperationId, names: &[String], now: UnixMillis) -> Result<()> {
+    pub async fn rewind(&self, again: &Again<'_>, now: UnixMillis) -> Result<()> {
         let mut tx = self.begin().await?;
-        for name in names {
-            sqlx::query("UPDATE steps SET state = 'undone', ended_at = $3 WHERE operation_id = $1 AND name = $2")
-                .bind(id.as_str())
-                .bind(name)
-                .bind(now)
-                .execute(&mut *tx)
-                .await?;
-        }
+        again.mark(&mut tx, now).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -217,7 +249,8 @@ impl Store {
         Ok(rows.iter().map(|row| ImagePin { service: row.get(0), reference: row.get(1), digest: row.get(2) }).collect())
     }
 
-    /// Ends an operation and moves its project, in one transaction. A project that becomes active gets its
+    /// Ends an operation, moves its project and tells both, in one transaction: a watcher waits for the `end` event, so
+    /// it may not be lost between them. A project that becomes active gets its
     /// activation time once; one that is deleted frees its ports and subnet and forgets its secrets.
     ///
     /// # Errors
@@ -228,6 +261,7 @@ impl Store {
         state: OperationState,
         status: ProjectStatus,
         error: Option<&LastError>,
+        events: &[(EventKind, String)],
         now: UnixMillis,
     ) -> Result<()> {
         let mut tx = self.begin().await?;
@@ -263,6 +297,9 @@ impl Store {
                 .bind(operation.project.as_str())
                 .execute(&mut *tx)
                 .await?;
+        }
+        for (kind, data) in events {
+            super::events::append(&mut tx, &operation.project, *kind, data, now).await?;
         }
         tx.commit().await?;
         Ok(())

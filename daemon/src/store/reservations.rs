@@ -2,7 +2,7 @@
 
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::{Result, Store, Taken};
+use super::{Again, Result, Store, Taken};
 use crate::domain::{ProjectRef, UnixMillis};
 
 impl Store {
@@ -24,11 +24,19 @@ impl Store {
         Ok(Taken { ports: ports.collect::<Result<_>>()?, subnets: subnets.iter().map(|row| row.get(0)).collect() })
     }
 
-    /// Gives a project another port in place of one that something else holds; the old one rests.
+    /// Gives a project another port in place of one that something else holds, and rewinds the operation that needs
+    /// it: after a kill between the two it would go on with the old one. The old port rests.
     ///
     /// # Errors
     /// [`super::StoreError::Clash`] with `Port` when the new one was taken meanwhile.
-    pub async fn replace_port(&self, project: &ProjectRef, name: &str, port: u16, now: UnixMillis) -> Result<()> {
+    pub async fn replace_port(
+        &self,
+        project: &ProjectRef,
+        name: &str,
+        port: u16,
+        again: &Again<'_>,
+        now: UnixMillis,
+    ) -> Result<()> {
         let mut tx = self.begin().await?;
         let row = sqlx::query("SELECT engine_id FROM ports WHERE project_id = $1 AND name = $2")
             .bind(project.as_str())
@@ -49,15 +57,17 @@ impl Store {
             .bind(project.as_str())
             .execute(&mut *tx)
             .await?;
+        again.mark(&mut tx, now).await?;
         tx.commit().await?;
         Ok(())
     }
 
-    /// Gives a project another subnet in place of one that the engine refused; the old one rests.
+    /// Gives a project another subnet in place of one that the engine refused, and rewinds the operation that needs
+    /// it. The old subnet rests.
     ///
     /// # Errors
     /// [`super::StoreError::Clash`] with `Subnet` when the new one was taken meanwhile.
-    pub async fn replace_subnet(&self, project: &ProjectRef, subnet: &str, now: UnixMillis) -> Result<()> {
+    pub async fn replace_subnet(&self, project: &ProjectRef, subnet: &str, again: &Again<'_>, now: UnixMillis) -> Result<()> {
         let mut tx = self.begin().await?;
         let row =
             sqlx::query("SELECT engine_id FROM subnets WHERE project_id = $1").bind(project.as_str()).fetch_one(&mut *tx).await?;
@@ -73,6 +83,7 @@ impl Store {
             .bind(project.as_str())
             .execute(&mut *tx)
             .await?;
+        again.mark(&mut tx, now).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use reqwest::{Client, Method};
 use serde_json::Value;
 
@@ -113,5 +114,36 @@ impl Api {
         let answer = self.delete(id).await;
         assert_eq!(answer.status, 202, "delete: {}", answer.body);
         self.settled(id, &["DELETED"], Duration::from_secs(180)).await;
+    }
+
+    /// Events until the first `end`.
+    pub async fn events_until_end(&self, project: &str, after: &str) -> Vec<(i64, String, Value)> {
+        let request =
+            reqwest::Client::new().get(format!("{}/platform/projects/{project}/events", self.url)).bearer_auth(&self.token);
+        let answer = request.header("Last-Event-ID", after).send().await.expect("a stream");
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        let mut stream = answer.bytes_stream();
+        let (mut text, mut events) = (String::new(), Vec::new());
+        while let Ok(Some(Ok(chunk))) = tokio::time::timeout(Duration::from_secs(30), stream.next()).await {
+            text.push_str(&String::from_utf8_lossy(&chunk));
+            while let Some((block, rest)) = text.split_once("\n\n").map(|(block, rest)| (block.to_owned(), rest.to_owned())) {
+                text = rest;
+                let field =
+                    |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+                let kind = field("event:");
+                if kind.is_empty() {
+                    continue;
+                }
+                events.push((
+                    field("id:").parse().expect("an id"),
+                    kind.clone(),
+                    serde_json::from_str(&field("data:")).expect("JSON"),
+                ));
+                if kind == "end" {
+                    return events;
+                }
+            }
+        }
+        panic!("no end in {events:?}");
     }
 }

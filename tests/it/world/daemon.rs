@@ -69,6 +69,16 @@ impl Daemon {
 
     /// Starts one and makes a token.
     pub async fn start(name: &str, options: Options) -> Self {
+        let mut daemon = Self::at_rest(name, options);
+        daemon.launch(&[]);
+        daemon.reachable("/healthz").await;
+        let token = daemon.command(&["token", "create", "--name", "test"]);
+        daemon.api = Api::new(&daemon.api.url, token.trim());
+        daemon
+    }
+
+    /// One that has not been started yet.
+    pub fn at_rest(name: &str, options: Options) -> Self {
         let slot = SLOT.fetch_add(1, Ordering::Relaxed);
         let first_port = 21_000 + slot * 21;
         let mut options = options;
@@ -89,7 +99,7 @@ impl Daemon {
             options.environment.entry(key.to_owned()).or_insert(value);
         }
         let data = options.user.as_ref().map_or_else(|| scratch(name), |user| user.home.join("data"));
-        let mut daemon = Self {
+        Self {
             api: Api::new(&format!("http://127.0.0.1:{}", first_port + 20), ""),
             engine: Engine,
             child: None,
@@ -97,12 +107,7 @@ impl Daemon {
             data,
             first_port,
             options,
-        };
-        daemon.launch(&[]);
-        daemon.reachable("/healthz").await;
-        let token = daemon.command(&["token", "create", "--name", "test"]);
-        daemon.api = Api::new(&daemon.api.url, token.trim());
-        daemon
+        }
     }
 
     /// The same, waiting until changes are taken.

@@ -2,6 +2,8 @@
 //! although nobody waits for the reply any more, as it does under load.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +19,7 @@ pub type Late = (&'static str, Duration);
 /// Holds back changes whose request line holds a text. Ends with the value.
 pub struct SlowEngine {
     socket: PathBuf,
+    away: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -25,12 +28,26 @@ impl SlowEngine {
     pub fn start(folder: &Path, late: &'static [Late]) -> Self {
         let socket = folder.join("engine.sock");
         let listener = UnixListener::bind(&socket).expect("a socket");
+        let away = Arc::new(AtomicBool::new(false));
+        let gone = away.clone();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, late));
+                if !gone.load(Ordering::SeqCst) {
+                    tokio::spawn(carry(client, late, gone.clone()));
+                }
             }
         });
-        Self { socket, task }
+        Self { socket, away, task }
+    }
+
+    /// From now on nobody answers.
+    pub fn away(&self) {
+        self.away.store(true, Ordering::SeqCst);
+    }
+
+    /// The engine answers again.
+    pub fn back(&self) {
+        self.away.store(false, Ordering::SeqCst);
     }
 
     /// What goes into DOCKER_HOST.
@@ -46,7 +63,7 @@ impl Drop for SlowEngine {
 }
 
 /// Replies flow as they come. A request that is late reaches the engine even when its client has gone.
-async fn carry(client: UnixStream, late: &[Late]) {
+async fn carry(client: UnixStream, late: &[Late], away: Arc<AtomicBool>) {
     let engine = UnixStream::connect(ENGINE).await.expect("an engine");
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_engine, mut to_engine) = engine.into_split();
@@ -58,9 +75,12 @@ async fn carry(client: UnixStream, late: &[Late]) {
         if let Some((_, by)) = late.iter().find(|(part, _)| line.contains(part)) {
             tokio::time::sleep(*by).await;
         }
-        if to_engine.write_all(&buffer[..read]).await.is_err() {
+        if away.load(Ordering::SeqCst) || to_engine.write_all(&buffer[..read]).await.is_err() {
             break;
         }
+    }
+    if away.load(Ordering::SeqCst) {
+        replies.abort();
     }
     let _ = replies.await;
 }

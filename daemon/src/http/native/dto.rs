@@ -76,6 +76,8 @@ pub struct ProjectBody {
     pub resource_usage: Option<UsageBody>,
     /// Service -> container id; null while the engine is away.
     pub containers: Option<BTreeMap<String, String>>,
+    /// When the engine was last listed in full, RFC 3339; null before the first time.
+    pub observed_at: Option<String>,
     /// The template set.
     pub template_set: String,
     /// The image set.

@@ -98,6 +98,7 @@ pub async fn get(
         health_checks: health_checks(&api, &project, &seen),
         resource_usage: parts.store.usage(&project.id).await?.map(UsageBody::from),
         containers: containers.map(|containers| containers.into_iter().map(|(service, id)| (service.to_string(), id)).collect()),
+        observed_at: parts.sight.last().map(rfc3339),
         template_set: project.template_set.clone(),
         image_set: project.image_set.clone(),
         error: project.last_error.as_ref().map(Into::into),

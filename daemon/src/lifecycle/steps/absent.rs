@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::containers::remove_left;
 use super::{StepContext, StepEffect, StepError};
 use crate::backend::ErrorClass;
 
@@ -24,6 +25,15 @@ impl StepEffect for Absent {
             left.networks.len(),
             left.volumes.len()
         );
+        // Something arrived after its kind was removed: a call that an earlier run gave up on. It goes too; the next look
+        // proves it.
+        remove_left(context).await?;
+        for network in left.networks {
+            context.parts.backend.remove_network(&network.id).await?;
+        }
+        for volume in left.volumes {
+            context.parts.backend.remove_volume(&volume.name).await?;
+        }
         Err(StepError::new(ErrorClass::Retry, "not_gone", message))
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -45,6 +46,10 @@ impl StepEffect for Folder {
             Err(panic) => return Err(StepError::permanent("folder", panic.to_string())),
         }
         let image = helper_image(context)?;
+        if context.parts.backend.image_digest(&image).await?.is_none() {
+            let no_progress = Duration::from_secs(context.parts.config.deadlines.pull_no_progress_s);
+            context.parts.backend.pull(&image, no_progress, &|_| {}).await?;
+        }
         context.parts.backend.empty_folder(&folder, &image, &context.labels(None, String::new())).await?;
         match std::fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(StepError::file(&folder, &error)),
