@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +45,9 @@ pub async fn serve(config: Config, encryption_secret: Option<Secret<String>>) ->
     let clock = Clock::system();
     let opened = open(&config, encryption_secret, &clock, Lock::Take).await?;
     let templates = Templates::load(&config.templates_dir).context("templates_dir")?;
+    let named = |key: &str, name: &str, known: Vec<String>| anyhow!("{key} is `{name}`: use one of {}", known.join(", "));
+    templates.set(&config.template_set).map_err(|known| named("template_set", &config.template_set, known))?;
+    templates.images(&config.image_set).map_err(|known| named("image_set", &config.image_set, known))?;
     let docker = DockerBackend::connect(Some(config.docker_host.as_str()).filter(|host| !host.is_empty()))?;
     let backend = Arc::new(Traced::new(docker, clock.clone()));
     let plugins = PluginHost::load(HostConfig::new(&config.plugins_dir, &config.data_dir)).await.context("plugins_dir")?;
@@ -123,19 +126,26 @@ pub async fn open(config: &Config, secret: Option<Secret<String>>, clock: &Clock
         .create(folder)
         .with_context(|| format!("data_dir {}", folder.display()))?;
     let lock = if lock == Lock::Take { Some(take_lock(folder)?) } else { None };
-    let secret = match secret {
-        Some(secret) => secret,
-        None => key_file(folder)?,
-    };
     let store = Store::open(&config.store_url()).await.context("database_url")?;
     let (installation, known_key) = match store.installation().await? {
         Some((id, key)) => (id, Some(key)),
         None => (InstallationId::parse(&new_hex(16)?)?, None),
     };
     let named = agree(folder, &installation, known_key.is_none())?;
+    let (secret, source) = match secret {
+        Some(secret) => (secret, "ENCRYPTION_SECRET"),
+        // A new key could read nothing of an old store: none is made for it.
+        None if known_key.is_some() && !folder.join(KEY_FILE).exists() => {
+            bail!("the store in {} was made with ENCRYPTION_SECRET set: set it to the same value", folder.display())
+        }
+        None => (key_file(folder)?, KEY_FILE),
+    };
     let key = MasterKey::derive(&secret, &installation)?;
     if let Some(known) = known_key.filter(|known| known != key.id()) {
-        bail!("the store was made with key {known} and ENCRYPTION_SECRET is key {}: give the one it was made with", key.id());
+        bail!(
+            "the store was made with key {known} and {source} is key {}: give the ENCRYPTION_SECRET it was made with",
+            key.id()
+        );
     }
     store.found(&installation, key.id(), &config.regions, clock.now()).await?;
     // The store comes first: a store without the file is completed at the next start, a file without a store is refused.
@@ -155,9 +165,12 @@ fn take_lock(folder: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
+/// The file in the data folder that stands in for ENCRYPTION_SECRET.
+const KEY_FILE: &str = "encryption.key";
+
 /// The generated stand-in for ENCRYPTION_SECRET: made once, 0600, and said so.
 fn key_file(folder: &Path) -> anyhow::Result<Secret<String>> {
-    let path = folder.join("encryption.key");
+    let path = folder.join(KEY_FILE);
     let key = new_hex(32)?;
     match write_new(&path, &key) {
         Ok(()) => {

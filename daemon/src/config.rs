@@ -213,8 +213,13 @@ pub enum ConfigError {
         reason: String,
     },
     /// A variable that nobody knows.
-    #[error("environment variable {0} is not a setting: see `supamanager serve --help`")]
-    UnknownVariable(String),
+    #[error("environment variable {variable} is not a setting; the nearest is {nearest}, the README's table has them all")]
+    UnknownVariable {
+        /// The variable.
+        variable: String,
+        /// The setting it looks most like.
+        nearest: String,
+    },
     /// A value of the wrong form.
     #[error("{key} is `{value}`: {expected}")]
     Value {
@@ -240,7 +245,8 @@ impl Config {
         };
         let table: toml::Table = toml::from_str(&text)
             .map_err(|error| ConfigError::File { path: file.unwrap_or(Path::new("-")).to_owned(), reason: error.to_string() })?;
-        let environment: BTreeMap<String, String> = std::env::vars().collect();
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let environment: BTreeMap<String, String> = std::env::vars_os().map(|(key, value)| (text(key), text(value))).collect();
         let config = Self::from_parts(table, &environment, file)?;
         Ok((config, environment.get("ENCRYPTION_SECRET").cloned().map(Secret::new)))
     }
@@ -264,8 +270,9 @@ impl Config {
                     None => continue,
                 },
             };
-            let Some((path, default)) = shape.get(key) else { return Err(ConfigError::UnknownVariable(variable.clone())) };
+            let Some((path, default)) = shape.get(key) else { return Err(unknown_variable(variable, key, &shape)) };
             let value = typed(variable, text, default)?;
+            fits(variable, text, path, &value)?;
             match path.as_slice() {
                 [section, key] => {
                     let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
@@ -379,6 +386,31 @@ fn shape() -> BTreeMap<String, (Vec<String>, toml::Value)> {
         }
     }
     shape
+}
+
+fn unknown_variable(variable: &str, key: &str, shape: &BTreeMap<String, (Vec<String>, toml::Value)>) -> ConfigError {
+    let likeness = |known: &&String| (strsim::jaro_winkler(known, key) * 1e6) as u64;
+    let nearest = shape.keys().max_by_key(likeness).map(|known| format!("SUPAMANAGER_{}", known.to_ascii_uppercase()));
+    ConfigError::UnknownVariable { variable: variable.to_owned(), nearest: nearest.unwrap_or_default() }
+}
+
+/// Whether a variable alone is a configuration, so that a wrong one is named and not the file it is laid over.
+fn fits(variable: &str, text: &str, path: &[String], value: &toml::Value) -> Result<(), ConfigError> {
+    let mut alone = toml::Table::new();
+    match path {
+        [section, key] => {
+            let inner = toml::Table::from_iter([(key.clone(), value.clone())]);
+            alone.insert(section.clone(), toml::Value::Table(inner));
+        }
+        path => {
+            alone.insert(path.concat(), value.clone());
+        }
+    }
+    alone.try_into::<Config>().map(drop).map_err(|error| ConfigError::Value {
+        key: variable.to_owned(),
+        value: text.to_owned(),
+        expected: error.message().trim().to_owned(),
+    })
 }
 
 fn typed(variable: &str, text: &str, default: &toml::Value) -> Result<toml::Value, ConfigError> {

@@ -16,6 +16,24 @@ pub struct LoadedSet {
     pub templates: BTreeMap<String, String>,
 }
 
+impl LoadedSet {
+    /// In place of a set that is not there any more: what a project has can still be found by label and removed.
+    pub fn gone(name: &str) -> Self {
+        let spec = TemplateSet {
+            name: name.to_owned(),
+            description: String::new(),
+            postgres_major: None,
+            helper: None,
+            files: Vec::new(),
+            ports: Vec::new(),
+            secrets: Vec::new(),
+            services: Vec::new(),
+            sql: Vec::new(),
+        };
+        Self { spec, templates: BTreeMap::new() }
+    }
+}
+
 /// Everything under the templates folder.
 #[derive(Debug, Clone)]
 pub struct Templates {

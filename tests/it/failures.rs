@@ -260,3 +260,27 @@ async fn reads_answer_while_the_engine_is_away_and_say_how_old_they_are() {
     daemon.finish();
     std::fs::remove_dir_all(folder).expect("the folder goes");
 }
+
+#[tokio::test]
+async fn a_project_whose_template_set_is_gone_can_be_deleted() {
+    let folder = scratch("spare");
+    copy_folder(&root().join("tests/fixtures/tiny"), &folder);
+    let (tiny, spare) = (folder.join("sets/tiny"), folder.join("sets/spare"));
+    copy_folder(&tiny, &spare);
+    let text = std::fs::read_to_string(spare.join("set.toml")).expect("set.toml");
+    std::fs::write(spare.join("set.toml"), text.replace("name = \"tiny\"\n", "name = \"spare\"\n")).expect("written");
+    let options = Options::tiny().set("SUPAMANAGER_TEMPLATES_DIR", folder.display().to_string());
+    let mut daemon = Daemon::ready("spare", options.set("SUPAMANAGER_TEMPLATE_SET", "spare")).await;
+    let project = daemon.api.healthy(json!({"name": "of a set that goes"})).await;
+    let id = project["id"].as_str().expect("an id");
+    daemon.stop();
+    std::fs::remove_dir_all(&spare).expect("the set goes");
+    let refused = daemon.binary().arg("serve").output().expect("the binary");
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("template_set is `spare`: use one of tiny"), "{message}");
+    daemon.launch(&[("SUPAMANAGER_TEMPLATE_SET", "tiny")]);
+    daemon.reachable("/readyz").await;
+    daemon.api.gone(id).await;
+    daemon.finish();
+    std::fs::remove_dir_all(folder).expect("the templates go");
+}

@@ -158,19 +158,30 @@ fn ports(config: &Config) -> Vec<Finding> {
     let mut bounds = ephemeral.split_whitespace().filter_map(|word| word.parse::<u16>().ok());
     if let (Some(first), Some(last)) = (bounds.next(), bounds.next()) {
         let reserved = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
-        let inside: Vec<String> = (ranges.iter())
-            .filter(|(_, range)| *range.start() <= last && *range.end() >= first)
-            .map(|(_, range)| format!("{}-{}", range.start(), range.end()))
-            .filter(|text| !reserved.contains(text.as_str()))
-            .collect();
-        if !inside.is_empty() {
+        let ours = ranges.iter().map(|(_, range)| range.clone()).filter(|range| *range.start() <= last && *range.end() >= first);
+        if let Some(line) = to_reserve(reserved.trim(), ours) {
             findings.push(Advice(format!(
-                "client connections may take ports of {first}-{last}: reserve ours with `sysctl net.ipv4.ip_local_reserved_ports={}`",
-                inside.join(",")
+                "client connections may take ports of {first}-{last}: reserve ours with `sysctl net.ipv4.ip_local_reserved_ports={line}`"
             )));
         }
     }
     findings
+}
+
+/// What the setting should hold, with what it holds already; `None` when ours are in it. The kernel joins ranges that
+/// touch, so texts cannot be compared.
+fn to_reserve(reserved: &str, ours: impl Iterator<Item = RangeInclusive<u16>>) -> Option<String> {
+    let read = |text: &str| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        Some(first.trim().parse::<u16>().ok()?..=last.trim().parse::<u16>().ok()?)
+    };
+    let there: Vec<RangeInclusive<u16>> = reserved.split(',').filter_map(read).collect();
+    let is_there =
+        |range: &RangeInclusive<u16>| there.iter().any(|known| known.contains(range.start()) && known.contains(range.end()));
+    let missing: Vec<String> =
+        ours.filter(|range| !is_there(range)).map(|range| format!("{}-{}", range.start(), range.end())).collect();
+    let known = Some(reserved.to_owned()).filter(|text| !text.is_empty());
+    (!missing.is_empty()).then(|| known.into_iter().chain(missing).collect::<Vec<_>>().join(","))
 }
 
 fn subnets(config: &Config) -> Finding {
@@ -207,4 +218,17 @@ fn system() -> Vec<Finding> {
         findings.push(Advice(format!("local accounts reach unpublished container ports and are trusted: {}", people.join(", "))));
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_reserve;
+
+    #[test]
+    fn what_is_reserved_stays_reserved() {
+        let ours = || [54000..=54999, 55000..=55999].into_iter();
+        assert_eq!(to_reserve("", ours()).as_deref(), Some("54000-54999,55000-55999"));
+        assert_eq!(to_reserve("8080,54000-55500", ours()).as_deref(), Some("8080,54000-55500,55000-55999"));
+        assert_eq!(to_reserve("8080,54000-55999", ours()), None, "the kernel joins what touches");
+    }
 }

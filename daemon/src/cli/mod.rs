@@ -72,6 +72,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Token { command } => {
             let (config, secret) = load()?;
+            // On standard error: the first command on a data folder makes its key and says so.
+            telemetry::init(&config.log).map_err(anyhow::Error::msg)?;
             token::run(command, &config, secret).await?;
         }
         Command::Project { command } => return project::run(command).await,

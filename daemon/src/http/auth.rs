@@ -21,7 +21,12 @@ pub async fn require_token(State(api): State<Api>, mut request: Request, next: N
             request.extensions_mut().insert(token);
             next.run(request).await
         }
-        Ok(None) => ApiError::new(StatusCode::UNAUTHORIZED, "unknown_token", "this token is not known here").into_response(),
+        Ok(None) => ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "unknown_token",
+            "this token is not known here: it was revoked, or made for another data folder",
+        )
+        .into_response(),
         Err(error) => ApiError::from(error).into_response(),
     }
 }

@@ -87,7 +87,9 @@ impl From<LifecycleError> for ApiError {
             }
             LifecycleError::Ports(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "port_range_full", message),
             LifecycleError::Subnets(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "subnet_pool_full", message),
-            LifecycleError::EngineAway(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "engine_away", message),
+            LifecycleError::EngineAway(_) | LifecycleError::NotListed => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "engine_away", message)
+            }
             LifecycleError::Hook(hook) => Self::new(StatusCode::SERVICE_UNAVAILABLE, hook.code(), message),
             LifecycleError::Backend(error) => Self::new(of_class(error.class()), error.code(), message),
             LifecycleError::Store(error) => error.into(),

@@ -74,6 +74,9 @@ pub enum LifecycleError {
     /// Changes wait until the engine has been listed once after the start, and whenever it is away.
     #[error("the container engine is not there: {0}; changes are refused until it is back")]
     EngineAway(String),
+    /// The first listing after the start is not there yet.
+    #[error("the container engine has not been listed since the start: try again in a moment")]
+    NotListed,
     /// A hook that is needed is not there.
     #[error(transparent)]
     Hook(#[from] HookError),
@@ -251,7 +254,7 @@ impl Lifecycle {
     /// A change needs an engine that answers and that has been listed since the start.
     async fn engine_is_there(&self) -> Result<(), LifecycleError> {
         if !self.parts.sight.listed() {
-            return Err(LifecycleError::EngineAway("it has not been listed yet".to_owned()));
+            return Err(LifecycleError::NotListed);
         }
         self.parts.backend.info().await.map(drop).map_err(|error| LifecycleError::EngineAway(error.to_string()))
     }

@@ -17,6 +17,7 @@ use crate::backend::ErrorClass;
 use crate::domain::{LastError, Operation, OperationId, OperationKind, OperationState, Project, ProjectStatus, StepState};
 use crate::secrets::ProjectSecrets;
 use crate::store::StoreError;
+use crate::templates::LoadedSet;
 
 /// First pause before a step is tried again; it doubles up to [`PAUSE_MAX`].
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
@@ -67,10 +68,9 @@ async fn round(parts: &Arc<Parts>, id: &OperationId) -> Result<Round, StoreError
         return Ok(Round::Ended);
     }
     let project = parts.store.project(&operation.project).await?.ok_or_else(gone)?;
-    let set = parts
-        .templates
-        .set(&project.template_set)
-        .map_err(|_| StoreError::Corrupt(format!("template set {} is gone", project.template_set)))?;
+    let set = parts.templates.set(&project.template_set);
+    let set_is_gone = set.is_err();
+    let set = set.unwrap_or_else(|_| Arc::new(LoadedSet::gone(&project.template_set)));
     let waves = set.spec.waves().map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let plan = planner::plan(operation.kind, waves.len());
     let sealed = parts.store.sealed_secrets(&project.id).await?;
@@ -98,6 +98,11 @@ async fn round(parts: &Arc<Parts>, id: &OperationId) -> Result<Round, StoreError
     let span = tracing::info_span!("step", project.id = %context.project.id, op.id = %id, step = step.name);
     match next {
         Next::Undo(_) => undo(&context, &step).instrument(span).await,
+        _ if set_is_gone && context.operation.kind == OperationKind::Create => {
+            parts.store.step_started(id, &step.name, parts.clock.now()).await?;
+            let message = format!("the template set `{}` is gone: put it back and retry", context.project.template_set);
+            failed(&context, &step, &plan, StepError::permanent("template_set_gone", message)).await
+        }
         _ => forward(&context, &step, &plan).instrument(span).await,
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::rfc3339;
-use crate::domain::{LastError, Operation, Project, SecretKind, TemplateSet};
+use crate::domain::{LastError, Operation, Project, ProjectStatus, SecretKind, TemplateSet};
 use crate::lifecycle::Parts;
 use crate::secrets::ProjectSecrets;
 use crate::store::{Observation, UsageSample};
@@ -280,9 +280,13 @@ impl From<UsageSample> for UsageBody {
 
 impl HealthCheckBody {
     /// Of a service that was looked at, or not yet.
-    pub fn of(seen: Option<&Observation>) -> Self {
+    pub fn of(seen: Option<&Observation>, status: ProjectStatus) -> Self {
         let Some(seen) = seen else {
-            let reason = "nobody has looked yet".to_owned();
+            let reason = match status {
+                ProjectStatus::Failed => "removed after the failure: see `error`",
+                _ => "nobody has looked yet",
+            };
+            let reason = reason.to_owned();
             return Self {
                 healthy: false,
                 endpoint: String::new(),

@@ -153,7 +153,7 @@ fn service_words(api: &Api, project: &Project, seen: &[Observation]) -> BTreeMap
 
 fn health_checks(api: &Api, project: &Project, seen: &[Observation]) -> BTreeMap<String, HealthCheckBody> {
     let find = |name: &str| seen.iter().find(|seen| seen.service.as_str() == name);
-    service_names(api, project).into_iter().map(|name| (name.clone(), HealthCheckBody::of(find(&name)))).collect()
+    service_names(api, project).into_iter().map(|name| (name.clone(), HealthCheckBody::of(find(&name), project.status))).collect()
 }
 
 /// All services of the set; none of a project that is gone.
