@@ -6,6 +6,7 @@ mod access;
 mod example;
 mod guests;
 mod hostile;
+mod names;
 mod refused;
 mod shipped;
 
