@@ -52,6 +52,7 @@ suite report python3 -B -m unittest discover -s tests/upstream
 suite engine sh tests/setup/engine.sh start
 suite sandbox sh tests/sandbox/build.sh
 suite docker "$cargo" test --locked -q --workspace --test docker_backend -- --test-threads=4
+suite demo sh tests/demo/check.sh
 suite command-line it command_line::
 suite api it api:: --test-threads=4
 suite plugins it plugins:: --test-threads=2
@@ -62,6 +63,8 @@ suite stack it stack:: --test-threads=1 --nocapture
 suite mutants it mutants:: --nocapture
 suite contract sh tests/sandbox/contract.sh
 
+echo
+echo "the tables behind these lines (kills by step, faults and what they ended in, survivors) are in $out/*.log"
 printf '\n%-16s %7s %8s %8s  %s\n' suite tests skipped seconds result
 awk '{printf "%-16s %7d %8d %8d  %s\n", $1, $2, $3, $4, $5; tests += $2; skipped += $3; seconds += $4}
      END {printf "%-16s %7d %8d %8d\n", "all", tests, skipped, seconds}' "$rows"

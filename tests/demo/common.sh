@@ -3,7 +3,7 @@
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
 bin=$root/target/debug/supamanager
-data=$root/data
+data=${SUPAMANAGER_DATA_DIR:-$root/data}
 log=$data/daemon.log
 pid_file=$data/daemon.pid
 env_file=$data/demo.env
@@ -17,6 +17,19 @@ fail() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 daemon_runs() {
     [ -f "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null &&
         curl -fsS -m 5 -o /dev/null "$SUPAMANAGER_URL/healthz" 2>/dev/null
+}
+
+# stop_daemon: SIGTERM, then waits until the process is gone, so that the next one finds the folder free.
+stop_daemon() {
+    pid=$(cat "$pid_file")
+    kill "$pid"
+    waited=0
+    while kill -0 "$pid" 2>/dev/null; do
+        waited=$((waited + 1))
+        [ "$waited" -lt 60 ] || fail "the daemon (pid $pid) does not stop; its log is $log"
+        sleep 1
+    done
+    rm -f "$pid_file"
 }
 
 # api METHOD PATH [BODY]: one call with the token; the body of the answer.

@@ -33,6 +33,8 @@ mkdir -p -m 0700 "$data"
 if daemon_runs; then
     echo "runs already (pid $(cat "$pid_file"))"
 else
+    ! curl -fsS -m 5 -o /dev/null "$SUPAMANAGER_URL/healthz" 2>/dev/null ||
+        fail "another daemon answers at $SUPAMANAGER_URL: stop it, or name another address with SUPAMANAGER_LISTEN=127.0.0.1:8081"
     # A session of its own, so that it outlives this script; its log is in the data folder.
     SUPAMANAGER_DATA_DIR=$data SUPAMANAGER_LISTEN=$listen SUPAMANAGER_IMAGE_SET=$image_set \
         SUPAMANAGER_PLUGINS_DIR=$root/target/plugins SUPAMANAGER_TEMPLATES_DIR=$root/templates \
@@ -97,7 +99,7 @@ cat <<TEXT
 
 The daemon goes on running. To use it from this shell:
 
-    . data/demo.env
+    . ${env_file#"$root"/}
     target/debug/supamanager project show \$PROJECT_ID
 
 make demo-down removes it all.
