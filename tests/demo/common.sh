@@ -10,6 +10,9 @@ env_file=$data/demo.env
 listen=${SUPAMANAGER_LISTEN:-127.0.0.1:8080}
 SUPAMANAGER_URL=http://$listen
 export SUPAMANAGER_URL
+# A proxy for the way out cannot reach this machine's own address.
+no_proxy=${no_proxy:+$no_proxy,}127.0.0.1,localhost
+export no_proxy
 
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf 'demo: %s\n' "$*" >&2; exit 1; }

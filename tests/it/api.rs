@@ -66,6 +66,13 @@ async fn wrong_bodies_are_refused_with_the_field_and_nothing_is_made() {
     }
     let large = api.post("/platform/projects", json!({"name": "x".repeat(70_000)})).await;
     assert_eq!((large.status, large.body["code"].as_str()), (413, Some("body_too_large")));
+    let header = "x".repeat(20_000);
+    let large = daemon.api.call(Method::GET, "/platform/projects", None, &[("x-large", &header)]).await;
+    assert_eq!((large.status, large.body["code"].as_str()), (431, Some("headers_too_large")), "{}", large.body);
+    let key = "k".repeat(256);
+    let body = json!({"name": "a long key"});
+    let large = daemon.api.call(Method::POST, "/platform/projects", Some(body), &[("idempotency-key", &key)]).await;
+    assert!(large.status == 422 || large.status == 400, "an Idempotency-Key has at most 255 bytes: {}", large.body);
     for path in ["?limit=0", "?limit=201", "?status=MARS", "?cursor=abc", "?sort=up"] {
         assert_eq!(api.get(&format!("/platform/projects{path}")).await.status, 400, "{path}");
     }

@@ -284,3 +284,58 @@ async fn a_project_whose_template_set_is_gone_can_be_deleted() {
     daemon.finish();
     std::fs::remove_dir_all(folder).expect("the templates go");
 }
+
+#[tokio::test]
+async fn a_port_that_cannot_be_replaced_ends_the_create_with_its_number() {
+    let port = Daemon::next_port();
+    let mut daemon = Daemon::ready("port-taken", Options::tiny().set("SUPAMANAGER_PORTS_API", format!("{port}-{port}"))).await;
+    daemon.arm("create.start.2.before_intent").await;
+    let created = daemon.api.create(json!({"name": "robbed"})).await;
+    let id = created["id"].as_str().expect("an id");
+    daemon.killed_at("create.start.2.before_intent").await;
+    let thief = TcpListener::bind(("127.0.0.1", port)).expect("not yet published");
+    daemon.revive().await;
+    let project = daemon.api.settled(id, &["FAILED", "ACTIVE_HEALTHY"], Duration::from_secs(60)).await;
+    let error = &project["error"];
+    assert_eq!((error["code"].as_str(), error["step"].as_str()), (Some("port_taken"), Some("start.2")), "{error:#}");
+    assert!(error["message"].as_str().is_some_and(|message| message.contains(&port.to_string())), "{error:#}");
+    assert_eq!(daemon.objects(), Vec::<String>::new(), "it is undone");
+    drop(thief);
+    assert_eq!(daemon.api.post(&format!("/platform/projects/{id}/retry"), json!({})).await.status, 202);
+    daemon.api.settled(id, &["ACTIVE_HEALTHY"], Duration::from_secs(60)).await;
+    daemon.api.gone(id).await;
+    daemon.finish();
+}
+
+#[tokio::test]
+async fn the_reaper_takes_what_an_ended_project_left_and_nothing_else() {
+    let daemon = Daemon::ready("reaper", Options::tiny().expecting("of a project that the store does not know")).await;
+    let project = daemon.api.healthy(json!({"name": "ended"})).await;
+    let id = project["id"].as_str().expect("an id");
+    daemon.api.gone(id).await;
+    // As an engine makes them that was asked before the delete, and one of a project that nobody knows.
+    let left = late_container(&daemon, id);
+    let unknown = late_container(&daemon, "bbbbbbbbbbbbbbbbbbbb");
+    let begun = Instant::now();
+    while daemon.objects().contains(&format!("container {left}")) {
+        assert!(begun.elapsed() < Duration::from_secs(90), "it is looked for every 30 s\n{}", daemon.log());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(daemon.objects(), [format!("container {unknown}")], "an unknown project's object is left alone");
+    assert!(daemon.log().contains("bbbbbbbbbbbbbbbbbbbb"), "and named");
+    Engine.docker(&["rm", &unknown]);
+    daemon.finish();
+}
+
+/// A container with every label of ours, made behind the daemon's back; its name.
+fn late_container(daemon: &Daemon, project: &str) -> String {
+    let name = format!("supamanager-{project}-late");
+    let installation = format!("installation={}", daemon.installation());
+    let labels = [installation.as_str(), &format!("project={project}"), "generation=1", "operation=op_000000000000000000000000"];
+    let labels: Vec<String> = labels.iter().map(|label| format!("--label=io.supamanager.{label}")).collect();
+    let mut arguments = vec!["create", "--name", &name];
+    arguments.extend(labels.iter().map(String::as_str));
+    arguments.extend(["supamanager-sandbox/tiny:1", "true"]);
+    Engine.docker(&arguments);
+    name
+}

@@ -27,7 +27,15 @@ impl Client {
         let url = std::env::var("SUPAMANAGER_URL").unwrap_or_else(|_| "http://127.0.0.1:8080".to_owned());
         let token = std::env::var("SUPAMANAGER_TOKEN")
             .context("SUPAMANAGER_TOKEN is not set: `supamanager token create --name me` makes one")?;
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+        let mut http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        // A proxy for the way out cannot reach this machine's own address.
+        let host = reqwest::Url::parse(&url).context("SUPAMANAGER_URL")?.host_str().unwrap_or_default().to_owned();
+        if host == "localhost"
+            || host.trim_matches(['[', ']']).parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+        {
+            http = http.no_proxy();
+        }
+        let http = http.build()?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned(), token })
     }
 

@@ -1,9 +1,9 @@
 //! Which path leads where.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -36,9 +36,23 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(system::plain_headers))
         .layer(from_fn_with_state(api.clone(), auth::bounded))
+        .layer(from_fn(bounded_headers))
         .layer(DefaultBodyLimit::max(body_limit))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
         .with_state(api)
+}
+
+/// Names and values of all headers of a request. hyper takes a hundred of them and 400 KiB before it refuses without a
+/// word; nothing of ours needs more than a token and a key.
+const HEADER_BYTES: usize = 16 * 1024;
+
+async fn bounded_headers(request: Request, next: Next) -> Response {
+    let bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes + request.uri().to_string().len() <= HEADER_BYTES {
+        return next.run(request).await;
+    }
+    let message = format!("address and headers hold more than {HEADER_BYTES} bytes: send less");
+    ApiError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", message).into_response()
 }
 
 async fn nothing_here() -> ApiError {

@@ -39,7 +39,7 @@ pub struct CreatedBody {
     pub id: String,
     /// As given, trimmed.
     pub name: String,
-    /// CREATING.
+    /// CREATING; where the project stands now when the Idempotency-Key was used before.
     pub status: &'static str,
     /// The URL that works as printed, once the project is active.
     pub endpoint: String,

@@ -108,7 +108,7 @@ pub async fn get(
 }
 
 /// The last look at every service.
-#[utoipa::path(get, path = "/platform/projects/{id}/health", responses((status = 200, description = "Service -> health check"), (status = 404, body = ErrorBody)))]
+#[utoipa::path(get, path = "/platform/projects/{id}/health", responses((status = 200, description = "`id`, `status`, and `health_checks`: service -> health check"), (status = 404, body = ErrorBody)))]
 pub async fn health(
     State(api): State<Api>,
     Extension(token): Extension<Token>,
