@@ -157,6 +157,23 @@ async fn events_are_replayed_after_an_id_and_end_with_the_operation() {
 }
 
 #[tokio::test]
+async fn an_open_event_stream_ends_with_the_daemon() {
+    let mut daemon = Daemon::ready("stream-stop", Options::tiny()).await;
+    let project = daemon.api.healthy(json!({"name": "watched"})).await;
+    let id = project["id"].as_str().expect("an id");
+    let url = format!("{}/platform/projects/{id}/events", daemon.api.url);
+    let open = reqwest::Client::new().get(url).bearer_auth(&daemon.api.token).send().await.expect("a stream");
+    let begun = std::time::Instant::now();
+    daemon.stop();
+    // deadlines.stop_s is 10, and nothing has to be waited for.
+    assert!(begun.elapsed() < Duration::from_secs(8), "the stop took {:?}", begun.elapsed());
+    drop(open);
+    daemon.revive().await;
+    daemon.api.gone(id).await;
+    daemon.finish();
+}
+
+#[tokio::test]
 async fn lists_are_paged() {
     let daemon = Daemon::ready("pages", Options::tiny()).await;
     let mut ids = Vec::new();

@@ -206,6 +206,11 @@ impl Lifecycle {
         self.parts.announcer.watch()
     }
 
+    /// Falls when the daemon stops: what waits for news ends then.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     /// The parts, for the read side.
     pub fn parts(&self) -> &Arc<Parts> {
         &self.parts

@@ -89,7 +89,11 @@ impl Watcher {
                 }
             }
         };
-        tokio::time::timeout(LOOK_EVERY, news).await.unwrap_or(Some(()))
+        tokio::select! {
+            // An open stream would hold the stop of the daemon; its watcher reconnects and replays.
+            () = self.api.lifecycle.stopping().cancelled() => None,
+            news = tokio::time::timeout(LOOK_EVERY, news) => news.unwrap_or(Some(())),
+        }
     }
 }
 
