@@ -230,12 +230,29 @@ impl Project {
         secrets
     }
 
+    /// Every container that is not vector itself logs to this project's vector and to no other.
+    pub fn logs_go_to_its_own_vector(&self) {
+        let address = self.vector_address();
+        let listed = self.engine.docker(&["ps", "-aq", "--filter", &format!("label=io.supamanager.project={}", self.id)]);
+        let drivers = listed.lines().map(|id| self.engine.inspect(id)["HostConfig"]["LogConfig"].clone());
+        let forwarding: Vec<Value> = drivers.filter(|config| config["Type"] == "fluentd").collect();
+        assert!(forwarding.len() >= 8, "{} containers forward their logs", forwarding.len());
+        for config in forwarding {
+            let target = config["Config"]["fluentd-address"].as_str().expect("an address");
+            assert!(target.contains(&format!("{address}:")), "{target} is not this project's vector at {address}");
+        }
+    }
+
+    fn vector_address(&self) -> String {
+        let container = self.engine.inspect(&self.container("vector"));
+        let networks = container["NetworkSettings"]["Networks"].as_object().expect("networks");
+        networks.values().find_map(|network| network["IPAddress"].as_str()).expect("an address").to_owned()
+    }
+
     /// What the vector stand-in remembers, once the mark has come or 60 s have passed: the engine's log driver backs
     /// off while vector is not there yet (measured: up to 9 s after vector has started).
     pub async fn vector_events_with(&self, mark: &str) -> String {
-        let container = self.engine.inspect(&self.container("vector"));
-        let networks = container["NetworkSettings"]["Networks"].as_object().expect("networks");
-        let address = networks.values().find_map(|network| network["IPAddress"].as_str()).expect("an address").to_owned();
+        let address = self.vector_address();
         let mut seen = String::new();
         for _ in 0..300 {
             let answer = reqwest::get(format!("http://{address}:9001/sandbox/events")).await.expect("vector answers");
