@@ -49,7 +49,9 @@ async fn a_project_becomes_healthy_and_is_gone_without_a_trace() {
     daemon.stop();
     project.the_rendered_folder_stands_on_its_own();
     daemon.revive().await;
+    let known = secrets::all(&daemon, &project);
     daemon.api.gone(&id).await;
+    secrets::none_came_with_the_delete(&daemon, &known);
     project.nothing_is_left(&daemon);
     decoys.untouched(Engine);
     daemon.finish();

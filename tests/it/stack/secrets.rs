@@ -28,7 +28,7 @@ pub fn templates_that_show_the_plugins_input() -> PathBuf {
 
 pub async fn no_secret_leaves_its_place(daemon: &Daemon, project: &Project) {
     let channels = channels(daemon, project).await;
-    let secrets = project.secrets();
+    let secrets = all(daemon, project);
     for (channel, bytes, marker) in &channels {
         assert!(find(bytes, marker.as_bytes()), "{channel} does not hold `{marker}`: the wrong thing is searched");
         for (number, secret) in secrets.iter().enumerate() {
@@ -39,6 +39,24 @@ pub async fn no_secret_leaves_its_place(daemon: &Daemon, project: &Project) {
         for (form, text) in forms("canary p'ä:/7f3a90c1") {
             let planted = [bytes.as_slice(), text.as_bytes(), b"..."].concat();
             assert!(find(&planted, text.as_bytes()), "a canary planted in {channel} ({form}) is not found");
+        }
+    }
+}
+
+/// The project's, the caller's token and the key that everything is sealed under.
+pub fn all(daemon: &Daemon, project: &Project) -> Vec<String> {
+    let key = std::fs::read_to_string(daemon.data.join("encryption.key")).expect("the key file");
+    [project.secrets(), vec![daemon.api.token.clone(), key.trim().to_owned()]].concat()
+}
+
+/// The delete has logged and written, too.
+pub fn none_came_with_the_delete(daemon: &Daemon, secrets: &[String]) {
+    let files = ["supamanager.db", "supamanager.db-wal"].map(|file| std::fs::read(daemon.data.join(file)).unwrap_or_default());
+    for (channel, bytes) in [("log", daemon.log().into_bytes()), ("database bytes", files.concat())] {
+        for (number, secret) in secrets.iter().enumerate() {
+            for (form, text) in forms(secret) {
+                assert!(!find(&bytes, text.as_bytes()), "{channel} holds secret {number} ({form}) after the delete");
+            }
         }
     }
 }
