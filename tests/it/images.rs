@@ -62,9 +62,9 @@ async fn an_image_that_does_not_exist_fails_clearly() {
 fn unique_image(work: &std::path::Path) -> String {
     const NAME: &str = "supamanager-it/unique:1";
     let mark = work.file_name().expect("a name").to_string_lossy().into_owned();
-    let script = "mkdir -p \"$1/root/bin\" \"$1/root/tmp\" && cp \"$(command -v busybox)\" \"$1/root/bin/busybox\" && \
-        echo \"$3\" >\"$1/root/mark\" && \
-        tar -C \"$1/root\" -c . | docker import -c 'ENTRYPOINT [\"/bin/busybox\"]' - \"$2\"";
+    let script = "mkdir -p \"$1/image/bin\" \"$1/image/tmp\" && cp \"$(command -v busybox)\" \"$1/image/bin/busybox\" && \
+        echo \"$3\" >\"$1/image/mark\" && \
+        tar -C \"$1/image\" -c . | docker import -c 'ENTRYPOINT [\"/bin/busybox\"]' - \"$2\"";
     run(Command::new("sh").args(["-c", script, "sh"]).arg(work).args([NAME, &mark]));
     NAME.to_owned()
 }
