@@ -134,15 +134,22 @@ async fn an_engine_that_is_down_answers_503_and_reads_go_on() {
     daemon.finish();
 }
 
-#[tokio::test]
-async fn a_name_held_by_somebody_else_is_said_and_left_alone() {
-    let mut daemon = Daemon::ready("name-taken", Options::tiny()).await;
+/// Begins a create, kills the daemon before it makes the containers, and takes the name of one of them: the project's
+/// id and that name.
+async fn killed_with_a_name_taken(daemon: &mut Daemon) -> (String, String) {
     daemon.arm("create.containers.before_intent").await;
-    let created = daemon.api.create(json!({"name": "mine"})).await;
+    let created = daemon.api.create(json!({"name": "robbed of a name"})).await;
     let id = created["id"].as_str().expect("an id").to_owned();
     daemon.killed_at("create.containers.before_intent").await;
     let foreign = format!("supamanager-{id}-front");
     Engine.docker(&["create", "--name", &foreign, "supamanager-sandbox/tiny:1", "true"]);
+    (id, foreign)
+}
+
+#[tokio::test]
+async fn a_name_held_by_somebody_else_is_said_and_left_alone() {
+    let mut daemon = Daemon::ready("name-taken", Options::tiny()).await;
+    let (id, foreign) = killed_with_a_name_taken(&mut daemon).await;
     daemon.revive().await;
     let project = daemon.api.settled(&id, &["ACTIVE_HEALTHY", "FAILED"], Duration::from_secs(60)).await;
     assert_eq!(
@@ -172,12 +179,7 @@ async fn a_container_that_arrives_late_is_not_left_behind() {
     ];
     let engine = SlowEngine::start(&folder, &LATE);
     let mut daemon = Daemon::ready("late-container", Options::tiny().set("DOCKER_HOST", engine.host())).await;
-    daemon.arm("create.containers.before_intent").await;
-    let created = daemon.api.create(json!({"name": "late"})).await;
-    let id = created["id"].as_str().expect("an id").to_owned();
-    daemon.killed_at("create.containers.before_intent").await;
-    let foreign = format!("supamanager-{id}-front");
-    Engine.docker(&["create", "--name", &foreign, "supamanager-sandbox/tiny:1", "true"]);
+    let (id, foreign) = killed_with_a_name_taken(&mut daemon).await;
     daemon.revive().await;
     let project = daemon.api.settled(&id, &["ACTIVE_HEALTHY", "FAILED"], Duration::from_secs(60)).await;
     assert_eq!(project["error"]["code"], "name_taken", "{:#}", project["error"]);
@@ -192,11 +194,8 @@ async fn a_container_that_arrives_late_is_not_left_behind() {
 #[tokio::test]
 async fn a_container_that_appears_during_the_unwinding_goes_with_the_rest() {
     let mut daemon = Daemon::ready("appears", Options::tiny()).await;
+    let (id, foreign) = killed_with_a_name_taken(&mut daemon).await;
     daemon.arm("create.undo.containers.after_record").await;
-    let created = daemon.api.create(json!({"name": "appears"})).await;
-    let id = created["id"].as_str().expect("an id").to_owned();
-    let foreign = format!("supamanager-{id}-front");
-    Engine.docker(&["create", "--name", &foreign, "supamanager-sandbox/tiny:1", "true"]);
     daemon.killed_at("create.undo.containers.after_record").await;
     // As an engine makes it that was asked before the kill.
     let volume = format!("supamanager-{id}-kept:/var/lib/kept");
