@@ -1,32 +1,39 @@
 //! The composition root: builds every part, owns the tasks, stops them in order.
 
+mod backup;
+mod keyfile;
+mod rotate;
+
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::backend::Traced;
 use crate::backend::docker::DockerBackend;
+use crate::backend::{Backend, Traced};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{InstallationId, Secret};
 use crate::http::{Api, router};
-use crate::lifecycle::{Announcer, Failpoints, Lifecycle, Parts};
+use crate::lifecycle::{Failpoints, Foundations, Lifecycle, Parts, purge};
 use crate::plugin_host::{HostConfig, PluginHost};
-use crate::reach::Reach;
+use crate::reach::{Network, Wire};
 use crate::secrets::{MasterKey, new_hex};
-use crate::store::Store;
-use crate::telemetry::Metrics;
+use crate::store::{Lease, ListFilter, Occupied, Store};
 use crate::templates::Templates;
-use crate::{health, usage};
+use crate::{health, holding, notify, usage};
 
-/// A store that belongs to a data folder: the lock of the folder is held as long as this lives.
+pub use backup::{Kept, backup, restore};
+pub use keyfile::KEY_FILE;
+pub use rotate::{NextKey, Rotated, rotate};
+
+/// A store that belongs to a data folder: the lock of the folder and the lease are held as long as this lives.
 pub struct Opened {
     /// The store.
     pub store: Store,
@@ -34,54 +41,68 @@ pub struct Opened {
     pub installation: InstallationId,
     /// The master key.
     pub key: MasterKey,
+    /// The right to act on the store; a command has none.
+    pub lease: Option<Lease>,
     _lock: Option<File>,
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// What the daemon works on: an engine, and the way to the addresses of its containers.
+pub struct Outside {
+    /// The container engine.
+    pub backend: Arc<dyn Backend>,
+    /// What is said to its containers.
+    pub wire: Arc<dyn Wire>,
+}
+
+/// Serves until SIGTERM or SIGINT, or until another daemon may act on the store.
 ///
 /// # Errors
-/// Whatever keeps it from starting, with the way out.
-pub async fn serve(config: Config, encryption_secret: Option<Secret<String>>) -> anyhow::Result<()> {
+/// Whatever keeps it from starting, with the way out; and that it lost the store's lease.
+pub async fn serve(config: Config, encryption_secret: Option<Secret<String>>, lock: Lock) -> anyhow::Result<()> {
+    serve_on(config, encryption_secret, lock, docker).await
+}
+
+/// The same on another engine: `outside` is asked once the store is open.
+///
+/// # Errors
+/// As above, and whatever `outside` fails with.
+pub async fn serve_on(
+    config: Config,
+    encryption_secret: Option<Secret<String>>,
+    lock: Lock,
+    outside: impl FnOnce(&Config, &Clock) -> anyhow::Result<Outside>,
+) -> anyhow::Result<()> {
     let clock = Clock::system();
-    let opened = open(&config, encryption_secret, &clock, Lock::Take).await?;
+    let mut opened = open(&config, encryption_secret, &clock, lock).await?;
+    let mut lease = opened.lease.take();
     let templates = Templates::load(&config.templates_dir).context("templates_dir")?;
     let named = |key: &str, name: &str, known: Vec<String>| anyhow!("{key} is `{name}`: use one of {}", known.join(", "));
     templates.set(&config.template_set).map_err(|known| named("template_set", &config.template_set, known))?;
     templates.images(&config.image_set).map_err(|known| named("image_set", &config.image_set, known))?;
-    let docker = DockerBackend::connect(Some(config.docker_host.as_str()).filter(|host| !host.is_empty()))?;
-    let backend = Arc::new(Traced::new(docker, clock.clone()));
+    let Outside { backend, wire } = outside(&config, &clock)?;
     let plugins = PluginHost::load(HostConfig::new(&config.plugins_dir, &config.data_dir)).await.context("plugins_dir")?;
-    let reach = Reach::new(backend.clone(), opened.installation.clone()).map_err(anyhow::Error::msg)?;
     let listener = tokio::net::TcpListener::bind(config.listen).await.with_context(|| format!("listen is {}", config.listen))?;
+    let webhook = notify::Settings::load(&config.notify).map_err(anyhow::Error::msg)?;
+    let (kinds, window_ms) = webhook.as_ref().map(|webhook| (webhook.kinds.as_slice(), webhook.window_ms)).unwrap_or_default();
+    opened.store.want_notices(kinds, window_ms).await?;
     let stop = CancellationToken::new();
-    let parts = Arc::new(Parts {
-        announcer: Announcer::new(opened.store.clone(), clock.clone()),
+    let parts = Arc::new(Parts::new(Foundations {
         failpoints: Failpoints::new(&config.failpoint, &config.data_dir),
-        turns: Semaphore::new(config.limits.operations),
-        choosing: Default::default(),
         installation: opened.installation,
         store: opened.store,
         key: opened.key,
-        metrics: Metrics::default(),
-        sight: Default::default(),
-        pulls: Default::default(),
-        running: Default::default(),
+        plugins: Arc::new(plugins),
         backend,
-        plugins,
+        wire,
         templates,
-        reach,
         clock,
         config,
-    });
+    }));
     let lifecycle = Lifecycle::new(parts.clone(), stop.clone());
-    let tasks = tokio_util::task::TaskTracker::new();
-    tasks.spawn({
-        let lifecycle = lifecycle.clone();
-        async move { lifecycle.run().await }
-    });
-    tasks.spawn(health::run(lifecycle.clone(), stop.clone()));
-    tasks.spawn(usage::run(lifecycle.clone(), stop.clone()));
-    tasks.close();
+    let tasks = watch(&lifecycle, &stop);
+    if let Some(webhook) = webhook {
+        tasks.spawn(notify::run(parts.notifier.clone(), webhook, lifecycle.watch(), parts.metrics.clone(), stop.clone()));
+    }
     tracing::info!(listen = %listener.local_addr()?, data_dir = %parts.config.data_dir.display(), "supamanager serves");
     let api = Api::new(lifecycle.clone(), &parts.config.limits);
     let serving = axum::serve(listener, router(api)).with_graceful_shutdown({
@@ -96,6 +117,11 @@ pub async fn serve(config: Config, encryption_secret: Option<Secret<String>>) ->
     tokio::select! {
         served = serving => served?,
         () = async { stop.cancelled().await; tokio::time::sleep(limit).await } => {}
+        reason = lost(lease.as_mut()) => {
+            // Nothing is finished and nothing is written: it is another's now.
+            stop.cancel();
+            bail!("{reason}; this one stops at once, start it again");
+        }
     }
     stop.cancel();
     lifecycle.stopped(limit).await;
@@ -105,11 +131,42 @@ pub async fn serve(config: Config, encryption_secret: Option<Secret<String>>) ->
     Ok(())
 }
 
+fn docker(config: &Config, clock: &Clock) -> anyhow::Result<Outside> {
+    let docker = DockerBackend::connect(Some(config.docker_host.as_str()).filter(|host| !host.is_empty()))?;
+    let docker = if config.resources.parent_cgroup == "off" { docker.without_groups() } else { docker };
+    let backend = Arc::new(Traced::new(docker, clock.clone()));
+    Ok(Outside { backend, wire: Arc::new(Network::new().map_err(anyhow::Error::msg)?) })
+}
+
+/// Begins everything that goes on beside the requests, until `stop` falls.
+pub fn watch(lifecycle: &Lifecycle, stop: &CancellationToken) -> TaskTracker {
+    let tasks = TaskTracker::new();
+    tasks.spawn({
+        let lifecycle = lifecycle.clone();
+        async move { lifecycle.run().await }
+    });
+    tasks.spawn(health::run(lifecycle.clone(), stop.clone()));
+    tasks.spawn(holding::run(lifecycle.clone(), stop.clone()));
+    tasks.spawn(usage::run(lifecycle.clone(), stop.clone()));
+    tasks.spawn(purge::run(lifecycle.clone(), stop.clone()));
+    tasks.close();
+    tasks
+}
+
+async fn lost(lease: Option<&mut Lease>) -> String {
+    match lease {
+        Some(lease) => lease.lost().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Whether the data folder is locked: one daemon acts on a store, a command that only adds a row may run beside it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Lock {
-    /// Take the folder's lock or fail.
+    /// Take the folder's lock and the store's lease, or fail.
     Take,
+    /// Wait until they are free: a standby.
+    Wait,
     /// Leave it alone.
     Leave,
 }
@@ -120,70 +177,86 @@ pub enum Lock {
 /// A second daemon, another installation's store, or another key: each says what to do.
 pub async fn open(config: &Config, secret: Option<Secret<String>>, clock: &Clock, lock: Lock) -> anyhow::Result<Opened> {
     let folder = &config.data_dir;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("data_dir {}", folder.display()))?;
-    let lock = if lock == Lock::Take { Some(take_lock(folder)?) } else { None };
-    let store = Store::open(&config.store_url()).await.context("database_url")?;
+    make_folder(folder)?;
+    let held = match lock {
+        Lock::Take => Some(take_lock(folder)?),
+        Lock::Wait => Some(wait_for_lock(folder).await?),
+        Lock::Leave => None,
+    };
+    let url = config.store_url();
+    let leased =
+        async |occupied| Store::open_leased(&url, occupied, clock.now()).await.map(|(store, lease)| (store, Some(lease)));
+    let opening = match lock {
+        Lock::Take => leased(Occupied::Fail).await,
+        Lock::Wait => leased(Occupied::Wait).await,
+        Lock::Leave => Store::open(&url).await.map(|store| (store, None)),
+    };
+    let (store, lease) = opening.context("database_url")?;
     let (installation, known_key) = match store.installation().await? {
         Some((id, key)) => (id, Some(key)),
         None => (InstallationId::parse(&new_hex(16)?)?, None),
     };
     let named = agree(folder, &installation, known_key.is_none())?;
-    let (secret, source) = match secret {
-        Some(secret) => (secret, "ENCRYPTION_SECRET"),
-        // A new key could read nothing of an old store: none is made for it.
-        None if known_key.is_some() && !folder.join(KEY_FILE).exists() => {
-            bail!("the store in {} was made with ENCRYPTION_SECRET set: set it to the same value", folder.display())
-        }
-        None => (key_file(folder)?, KEY_FILE),
-    };
-    let key = MasterKey::derive(&secret, &installation)?;
-    if let Some(known) = known_key.filter(|known| known != key.id()) {
-        bail!(
-            "the store was made with key {known} and {source} is key {}: give the ENCRYPTION_SECRET it was made with",
-            key.id()
-        );
+    if !named && !store.projects(&ListFilter { limit: 1, ..ListFilter::default() }).await?.projects.is_empty() {
+        bail!("the store has projects, and {} has none of their files: give the data_dir they were made in", folder.display());
     }
+    let key = match (secret, &known_key) {
+        (Some(secret), known) => {
+            let key = MasterKey::derive(&secret, &installation)?;
+            if let Some(known) = known.as_ref().filter(|known| *known != key.id()) {
+                bail!("the store is under key {known} and ENCRYPTION_SECRET is key {}: give the one it is under", key.id());
+            }
+            key
+        }
+        // A new key could read nothing of an old store: none is made for it.
+        (None, Some(known)) => keyfile::find(folder, &installation, known, held.is_some())?,
+        (None, None) => MasterKey::derive(&keyfile::make(folder)?, &installation)?,
+    };
+    let key = match store.hash_key().await? {
+        Some(sealed) => key.with_hash_key(&sealed)?,
+        None => key,
+    };
     store.found(&installation, key.id(), &config.regions, clock.now()).await?;
     // The store comes first: a store without the file is completed at the next start, a file without a store is refused.
     if !named {
-        write_new(&folder.join("installation"), installation.as_str())?;
+        keyfile::write_new(&folder.join("installation"), installation.as_str())?;
     }
-    Ok(Opened { store, installation, key, _lock: lock })
+    Ok(Opened { store, installation, key, lease, _lock: held })
+}
+
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("data_dir {}", folder.display()))
 }
 
 /// One daemon per data folder; the operating system frees the lock when the process ends, however it ends.
 fn take_lock(folder: &Path) -> anyhow::Result<File> {
-    let path = folder.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
-    if file.try_lock().is_err() {
-        bail!("another daemon works on {}: stop it, or give this one another data_dir", folder.display());
-    }
-    Ok(file)
+    try_lock(folder)?
+        .ok_or_else(|| anyhow!("another daemon works on {}: stop it, or give this one another data_dir", folder.display()))
 }
 
-/// The file in the data folder that stands in for ENCRYPTION_SECRET.
-const KEY_FILE: &str = "encryption.key";
-
-/// The generated stand-in for ENCRYPTION_SECRET: made once, 0600, and said so.
-fn key_file(folder: &Path) -> anyhow::Result<Secret<String>> {
-    let path = folder.join(KEY_FILE);
-    let key = new_hex(32)?;
-    match write_new(&path, &key) {
-        Ok(()) => {
-            tracing::info!(path = %path.display(), "ENCRYPTION_SECRET is not set: made a key file; without it no secret can be read, so keep a copy apart from backups");
-            Ok(Secret::new(key))
+/// The same for a standby, until the daemon before it is gone.
+async fn wait_for_lock(folder: &Path) -> anyhow::Result<File> {
+    let mut told = false;
+    loop {
+        if let Some(file) = try_lock(folder)? {
+            return Ok(file);
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let mut key = String::new();
-            File::open(&path).and_then(|mut file| file.read_to_string(&mut key)).with_context(|| path.display().to_string())?;
-            Ok(Secret::new(key.trim().to_owned()))
+        if !told {
+            tracing::info!(data_dir = %folder.display(), "another daemon works on the data folder: this one stands by");
+            told = true;
         }
-        Err(error) => Err(error).with_context(|| path.display().to_string()),
+        tokio::time::sleep(STANDBY_LOOKS).await;
     }
+}
+
+/// How often a standby looks whether it is needed.
+const STANDBY_LOOKS: Duration = Duration::from_millis(200);
+
+fn try_lock(folder: &Path) -> anyhow::Result<Option<File>> {
+    let path = folder.join("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+    Ok(file.try_lock().is_ok().then_some(file))
 }
 
 /// The installation id lives in the store and in the folder (decision 1): a store beside a foreign folder would
@@ -203,17 +276,6 @@ fn agree(folder: &Path, id: &InstallationId, new: bool) -> anyhow::Result<bool> 
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).with_context(|| path.display().to_string()),
     }
-}
-
-/// A whole private file or none, whatever is killed when; one that is there already stays (AlreadyExists).
-fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
-    let unfinished = path.with_extension(format!("{}.new", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    let linked = std::fs::hard_link(&unfinished, path);
-    std::fs::remove_file(&unfinished)?;
-    linked
 }
 
 async fn signalled() {

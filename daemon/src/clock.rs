@@ -34,3 +34,9 @@ pub fn rfc3339(at: UnixMillis) -> String {
     let since = Duration::from_millis(u64::try_from(at).unwrap_or_default());
     humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
 }
+
+/// The inverse, to the millisecond; `None` when it is none.
+pub fn parse_rfc3339(text: &str) -> Option<UnixMillis> {
+    let at = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(at.as_millis()).ok()
+}

@@ -5,6 +5,10 @@
 //! `ports.api` is `SUPAMANAGER_PORTS_API`. Two names are as the design document has them: `DOCKER_HOST` and
 //! `ENCRYPTION_SECRET`. An unknown key or variable is an error that names itself.
 
+mod limits;
+mod resources;
+mod watching;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -13,10 +17,24 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Secret;
+pub use limits::{Deadlines, Limits};
+pub use resources::Resources;
+pub use watching::{Notify, SECRET_FORM, Usage, signing_key};
 
-/// Variables that begin like ours and belong to other programs: the command line's REST client (decision 24)
-/// and the plugin build.
-const NOT_OURS: [&str; 3] = ["SUPAMANAGER_URL", "SUPAMANAGER_TOKEN", "SUPAMANAGER_WASM_RUSTC"];
+/// Variables that begin like ours and are no setting: the command line's REST client (decision 24), the plugin build, and
+/// what `secrets rotate-master` and `store` ask for once.
+const NOT_OURS: [&str; 5] =
+    ["SUPAMANAGER_URL", "SUPAMANAGER_TOKEN", "SUPAMANAGER_WASM_RUSTC", NEW_ENCRYPTION_SECRET, KEY_PASSPHRASE];
+
+/// The next ENCRYPTION_SECRET.
+pub const NEW_ENCRYPTION_SECRET: &str = "SUPAMANAGER_NEW_ENCRYPTION_SECRET";
+/// What the key inside a copy of the store is sealed under.
+pub const KEY_PASSPHRASE: &str = "SUPAMANAGER_KEY_PASSPHRASE";
+
+/// A secret that one command takes. Empty is not set.
+pub fn one_time_secret(variable: &str) -> Option<Secret<String>> {
+    std::env::var(variable).ok().filter(|text| !text.is_empty()).map(Secret::new)
+}
 
 /// Everything an operator can set. The defaults are [`Config::default`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,7 +44,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where state is kept.
     pub data_dir: PathBuf,
-    /// `sqlite://PATH`; empty means `supamanager.db` in the data folder.
+    /// `sqlite://PATH` or `postgres://USER@HOST:PORT/DATABASE`; empty means `supamanager.db` in the data folder.
     pub database_url: String,
     /// The template set new projects get.
     pub template_set: String,
@@ -56,6 +74,12 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// Other limits.
     pub limits: Limits,
+    /// What projects may use.
+    pub resources: Resources,
+    /// Sampling what projects use.
+    pub usage: Usage,
+    /// The operator's webhook.
+    pub notify: Notify,
     /// Log output.
     pub log: Log,
 }
@@ -82,44 +106,6 @@ pub struct Ports {
 pub struct Subnets {
     /// The pool, cut into /27s.
     pub pool: String,
-}
-
-/// Deadlines, in seconds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Deadlines {
-    /// A whole create.
-    pub create_s: u64,
-    /// A whole delete.
-    pub delete_s: u64,
-    /// A pull that does not move.
-    pub pull_no_progress_s: u64,
-    /// One service becoming healthy.
-    pub healthy_s: u64,
-    /// Any other step.
-    pub step_s: u64,
-    /// How long a stop waits for steps to reach a recorded boundary.
-    pub stop_s: u64,
-}
-
-/// Other limits.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Bytes of a request body.
-    pub body_bytes: usize,
-    /// Requests at once.
-    pub requests: usize,
-    /// Event streams at once.
-    pub event_streams: usize,
-    /// Operations at once; more wait their turn.
-    pub operations: usize,
-    /// Seconds between two looks at one service.
-    pub probe_interval_s: u64,
-    /// Failed looks in a row that make a service unhealthy.
-    pub unhealthy_after: u32,
-    /// Lines a log request may ask for.
-    pub log_lines: u32,
 }
 
 /// Log output.
@@ -152,6 +138,9 @@ impl Default for Config {
             subnets: Subnets::default(),
             deadlines: Deadlines::default(),
             limits: Limits::default(),
+            resources: Resources::default(),
+            usage: Usage::default(),
+            notify: Notify::default(),
             log: Log::default(),
         }
     }
@@ -172,26 +161,6 @@ impl Default for Ports {
 impl Default for Subnets {
     fn default() -> Self {
         Self { pool: "10.201.0.0/16".to_owned() }
-    }
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self { create_s: 1800, delete_s: 600, pull_no_progress_s: 120, healthy_s: 300, step_s: 120, stop_s: 10 }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            body_bytes: 64 * 1024,
-            requests: 256,
-            event_streams: 128,
-            operations: 8,
-            probe_interval_s: 10,
-            unhealthy_after: 3,
-            log_lines: 1000,
-        }
     }
 }
 
@@ -339,8 +308,13 @@ impl Config {
         if self.regions.is_empty() {
             return error("regions", "", "name at least one region");
         }
+        self.resources.validate()?;
+        resources::amount("limits.disk_free_min", &self.limits.disk_free_min)?;
         if !["text", "json"].contains(&self.log.format.as_str()) {
             return error("log.format", &self.log.format, "expected text or json");
+        }
+        if let Some((key, value, expected)) = self.usage.wrong().or_else(|| self.notify.wrong()) {
+            return error(key, &value, expected);
         }
         let positive = [
             ("deadlines.create_s", self.deadlines.create_s),
@@ -348,9 +322,13 @@ impl Config {
             ("deadlines.pull_no_progress_s", self.deadlines.pull_no_progress_s),
             ("deadlines.healthy_s", self.deadlines.healthy_s),
             ("deadlines.step_s", self.deadlines.step_s),
+            ("deadlines.snapshot_s", self.deadlines.snapshot_s),
             ("limits.probe_interval_s", self.limits.probe_interval_s),
+            ("limits.unhealthy_after", u64::from(self.limits.unhealthy_after)),
+            ("limits.healthy_after", u64::from(self.limits.healthy_after)),
             ("limits.operations", self.limits.operations as u64),
             ("limits.requests", self.limits.requests as u64),
+            ("limits.commands", self.limits.commands as u64),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => error(key, "0", "must be at least 1"),
@@ -459,6 +437,8 @@ mod tests {
         let message = |file, environment: &[(&str, &str)]| load(file, environment).expect_err("refused").to_string();
         assert!(message("listne = 1", &[]).contains("listne"));
         assert!(message("[ports]\napi = \"high\"", &[]).contains("ports.api"));
+        assert!(message("[resources]\ndefault_memory = \"2G\"", &[]).contains("resources.default_memory is `2G`"));
+        assert!(message("", &[("SUPAMANAGER_RESOURCES_STORAGE_FULL", "panic")]).contains("read_only or warn"));
         assert!(message("", &[("SUPAMANAGER_LISTEM", "x")]).contains("SUPAMANAGER_LISTEM"));
         assert!(message("", &[("SUPAMANAGER_LIMITS_OPERATIONS", "many")]).contains("SUPAMANAGER_LIMITS_OPERATIONS"));
         assert!(message("", &[("SUPAMANAGER_SUBNETS_POOL", "10.0.0.0/30")]).contains("subnets.pool"));

@@ -1,32 +1,53 @@
-//! Watches active projects: asks the probe hook about each service in turn, spread over the interval, and says
-//! unhealthy only after several failures in a row. A project is ACTIVE_UNHEALTHY while one of its services is.
+//! Watches active projects: asks the probe hook about each service, spread over half the interval. Some failures in a row
+//! make a service unhealthy, some successes healthy again. A project is ACTIVE_UNHEALTHY while one of its services is.
+//!
+//! Nobody waits for another's answer: fifty services that hang, seconds each, would keep the rest from being looked at.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod steady;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Project, ProjectRef, ProjectStatus, ServiceName, ServiceState};
-use crate::lifecycle::{Lifecycle, Parts, probing};
-use crate::store::{ListFilter, Observation, StoreError};
+use crate::domain::{Project, ProjectRef, ServiceName, ServiceState};
+use crate::lifecycle::{Lifecycle, probing};
+use crate::reach::ProjectReach;
+use crate::store::Observation;
+use steady::{Steady, Takes, overall};
 
-/// Projects looked at per round; more are paged.
-const PAGE: u32 = 200;
+/// What is kept of a project from one round to the next.
+struct Watched {
+    /// The ways to its services are those of this generation.
+    generation: i64,
+    reach: Arc<ProjectReach>,
+    services: Mutex<BTreeMap<ServiceName, Steady>>,
+}
 
-/// Failed looks in a row, per service.
-type Failures = BTreeMap<(ProjectRef, ServiceName), u32>;
+/// Looks at once: what hangs takes its deadline, and sockets are not without end.
+const AT_ONCE: usize = 64;
+
+impl Watched {
+    fn held<T>(&self, work: impl FnOnce(&mut BTreeMap<ServiceName, Steady>) -> T) -> T {
+        work(&mut self.services.lock().unwrap_or_else(|poison| poison.into_inner()))
+    }
+}
+
+type Everyone = BTreeMap<ProjectRef, Watched>;
 
 /// Runs until the stop token falls.
 pub async fn run(lifecycle: Lifecycle, stop: CancellationToken) {
     let parts = lifecycle.parts().clone();
     let interval = Duration::from_secs(parts.config.limits.probe_interval_s);
-    let mut failures = Failures::new();
+    let mut everyone = Everyone::new();
     loop {
         let begun = tokio::time::Instant::now();
         let round = async {
-            match active(&parts).await {
-                Ok(projects) => watch(&lifecycle, &projects, &mut failures, interval).await,
+            match parts.store.active_projects().await {
+                Ok(projects) => watch(&lifecycle, &projects, &mut everyone, interval).await,
                 Err(error) => tracing::warn!(%error, "active projects cannot be read"),
             }
             tokio::time::sleep_until(begun + interval).await;
@@ -38,118 +59,138 @@ pub async fn run(lifecycle: Lifecycle, stop: CancellationToken) {
     }
 }
 
-async fn active(parts: &Parts) -> Result<Vec<Project>, StoreError> {
-    let mut projects = Vec::new();
-    for status in [ProjectStatus::ActiveHealthy, ProjectStatus::ActiveUnhealthy] {
-        let mut filter = ListFilter { status: Some(status), limit: PAGE, ..ListFilter::default() };
-        loop {
-            let page = parts.store.projects(&filter).await?;
-            projects.extend(page.projects);
-            match page.next_cursor {
-                Some(cursor) => filter.cursor = Some(cursor),
-                None => break,
-            }
-        }
-    }
-    Ok(projects)
-}
-
 /// One look at every service, evenly spread over the first half of the interval.
-async fn watch(lifecycle: &Lifecycle, projects: &[Project], failures: &mut Failures, interval: Duration) {
-    failures.retain(|(project, _), _| projects.iter().any(|active| active.id == *project));
-    let Ok(pause) = u32::try_from(projects.len()).map(|count| interval / 2 / count.max(1)) else { return };
+async fn watch(lifecycle: &Lifecycle, projects: &[Project], everyone: &mut Everyone, interval: Duration) {
+    let active: BTreeSet<&ProjectRef> = projects.iter().map(|project| &project.id).collect();
+    everyone.retain(|project, _| active.contains(project));
     for project in projects {
-        if let Err(error) = look(lifecycle, project, failures, pause).await {
-            tracing::debug!(project.id = %project.id, %error, "a project could not be looked at");
+        if let Err(error) = know(lifecycle, project, everyone).await {
+            tracing::debug!(project.id = %project.id, %error, "a project cannot be looked at");
         }
     }
+    let Ok(pause) = u32::try_from(projects.len()).map(|count| interval / 2 / count.max(1)) else { return };
+    let turns = Semaphore::new(AT_ONCE);
+    let (everyone, turns) = (&*everyone, &turns);
+    let looks = projects.iter().zip(0_u32..).filter_map(|(project, number)| {
+        let watched = everyone.get(&project.id)?;
+        Some(async move {
+            tokio::time::sleep(pause * number).await;
+            if let Err(error) = look(lifecycle, project, watched, pause, turns).await {
+                tracing::debug!(project.id = %project.id, %error, "a project could not be looked at");
+            }
+        })
+    });
+    join_all(looks).await;
 }
 
-async fn look(lifecycle: &Lifecycle, project: &Project, failures: &mut Failures, pause: Duration) -> anyhow::Result<()> {
-    let parts = lifecycle.parts();
-    let set = parts
-        .templates
-        .set(&project.template_set)
-        .map_err(|_| anyhow::anyhow!("template set {} is gone", project.template_set))?;
-    let secrets = Arc::new(lifecycle.secrets(&project.id).await?);
-    let reach = Arc::new(parts.reach.project(&project.id, &set.spec, secrets));
-    let pause = pause / u32::try_from(set.spec.services.len())?.max(1);
-    let mut states = Vec::new();
-    for service in &set.spec.services {
-        let seen = probing::probe(parts, &set, &project.id, &service.name, reach.clone()).await?;
-        let failed = failures.entry((project.id.clone(), service.name.clone())).or_default();
-        let seen = steady(seen, failed, parts.config.limits.unhealthy_after);
-        states.push(seen.state);
-        if parts.store.observe(&project.id, &seen).await? {
-            parts.announcer.health(&project.id, service.name.as_str(), seen.state.as_str(), &seen.reason).await;
-        }
-        tokio::time::sleep(pause).await;
+/// The ways to a project's services, found once per generation.
+async fn know(lifecycle: &Lifecycle, project: &Project, everyone: &mut Everyone) -> anyhow::Result<()> {
+    if everyone.get(&project.id).is_some_and(|watched| watched.generation == project.generation) {
+        return Ok(());
     }
-    let status = overall(&states);
-    if parts.store.set_active_status(&project.id, status, parts.clock.now()).await? {
+    let parts = lifecycle.parts();
+    let set = parts.set_of(project)?;
+    let secrets = Arc::new(lifecycle.secrets(&project.id).await?);
+    let reach = parts.reach.project(&project.id, &set.spec, secrets);
+    let reach = Arc::new(reach.with_containers(lifecycle.containers_last_listed(&project.id)));
+    let watched = Watched { generation: project.generation, reach, services: Mutex::default() };
+    everyone.insert(project.id.clone(), watched);
+    Ok(())
+}
+
+async fn look(
+    lifecycle: &Lifecycle,
+    project: &Project,
+    watched: &Watched,
+    pause: Duration,
+    turns: &Semaphore,
+) -> anyhow::Result<()> {
+    let parts = lifecycle.parts();
+    let limits = &parts.config.limits;
+    let takes = Takes { down: limits.unhealthy_after, up: limits.healthy_after };
+    let set = parts.set_of(project)?;
+    let pause = pause / u32::try_from(set.spec.services.len())?.max(1);
+    let said = |service: &ServiceName| parts.seen.state(&project.id, service);
+    // What was said before the start is in the store alone, until the first look.
+    let all_said = set.spec.services.iter().all(|service| said(&service.name).is_some());
+    let before = if all_said { Vec::new() } else { parts.observations(&project.id).await? };
+    let (parts, set, before) = (&parts, &set, &before);
+    let looks = set.spec.services.iter().zip(0_u32..).map(|(service, number)| async move {
+        tokio::time::sleep(pause * number).await;
+        let turn = turns.acquire().await?;
+        let mut seen = probing::probe(parts, set, &project.id, &service.name, watched.reach.clone()).await?;
+        drop(turn);
+        // Read after the probe: its container may have been seen to end meanwhile.
+        let written = parts.seen.state(&project.id, &service.name).or_else(|| state_of(before, &service.name));
+        seen.state = watched.held(|services| services.entry(service.name.clone()).or_default().look(written, seen.state, takes));
+        Ok::<bool, anyhow::Error>(parts.saw(&project.id, seen).await?)
+    });
+    let changes = join_all(looks).await.into_iter().collect::<anyhow::Result<Vec<bool>>>()?;
+    // Most looks see what the one before saw. Whoever says something else meanwhile says it in memory too.
+    let states: Option<Vec<ServiceState>> =
+        watched.held(|held| set.spec.services.iter().map(|s| Some(standing(said(&s.name)?, held.get(&s.name)))).collect());
+    if !changes.contains(&true) && states.is_some_and(|states| overall(project.status, &states) == project.status) {
+        return Ok(());
+    }
+    // The looks took a while: what is said by now decides, whoever said it.
+    let now = parts.observations(&project.id).await?;
+    let states: Vec<ServiceState> =
+        watched.held(|held| set.spec.services.iter().map(|s| known(&now, held.get(&s.name), &s.name)).collect());
+    let Some(project) = parts.store.project(&project.id).await?.filter(|project| project.status.is_active()) else {
+        return Ok(());
+    };
+    let status = overall(project.status, &states);
+    if status != project.status && parts.announcer.stands(&project.id, status, &why(&now)).await? {
         tracing::info!(project.id = %project.id, status = status.as_str(), "status changed");
-        parts.announcer.status(&project.id, status, "").await;
     }
     Ok(())
 }
 
-/// A failure counts only after so many in a row: until then the service keeps its good name, with the reason.
-fn steady(mut seen: Observation, failed: &mut u32, unhealthy_after: u32) -> Observation {
-    match seen.state {
-        ServiceState::Healthy => *failed = 0,
-        ServiceState::Unknown => {}
-        ServiceState::Starting | ServiceState::Unhealthy => {
-            *failed = failed.saturating_add(1);
-            seen.state = if *failed >= unhealthy_after { ServiceState::Unhealthy } else { ServiceState::Healthy };
-        }
-    }
-    seen
+fn state_of(seen: &[Observation], service: &ServiceName) -> Option<ServiceState> {
+    seen.iter().find(|seen| seen.service == *service).map(|seen| seen.state)
 }
 
-/// Unknown is not down: only a service that is known to be unhealthy makes the project unhealthy.
-fn overall(states: &[ServiceState]) -> ProjectStatus {
-    if states.contains(&ServiceState::Unhealthy) { ProjectStatus::ActiveUnhealthy } else { ProjectStatus::ActiveHealthy }
+/// A service that nobody could look at is not healthy again, and unhealthy if it was.
+fn known(seen: &[Observation], held: Option<&Steady>, service: &ServiceName) -> ServiceState {
+    standing(state_of(seen, service).unwrap_or(ServiceState::Unknown), held)
+}
+
+fn standing(said: ServiceState, held: Option<&Steady>) -> ServiceState {
+    match (said, held.map(Steady::standing)) {
+        (ServiceState::Unknown, Some(ServiceState::Unhealthy)) => ServiceState::Unhealthy,
+        (state, _) => state,
+    }
+}
+
+/// The first service that is unhealthy, with its reason.
+fn why(seen: &[Observation]) -> String {
+    let unhealthy = seen.iter().find(|seen| seen.state == ServiceState::Unhealthy);
+    unhealthy.map(|seen| format!("{}: {}", seen.service, seen.reason)).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seen(state: ServiceState) -> Observation {
-        let service = ServiceName::parse("db").expect("a name");
-        Observation {
-            service,
+    #[test]
+    fn a_service_nobody_can_look_at_stays_what_it_was() {
+        let name = ServiceName::parse("db").expect("a name");
+        let seen = |state| Observation {
+            service: name.clone(),
             state,
-            reason: String::new(),
+            reason: "why".to_owned(),
             endpoint: String::new(),
             latency_ms: 1,
             container_id: None,
             since: 0,
             observed_at: 0,
-        }
-    }
-
-    #[test]
-    fn one_failure_is_not_unhealthy_and_one_success_clears_the_count() {
-        let mut failed = 0;
-        let states: Vec<ServiceState> = [
-            ServiceState::Unhealthy,
-            ServiceState::Unhealthy,
-            ServiceState::Healthy,
-            ServiceState::Unhealthy,
-            ServiceState::Starting,
-            ServiceState::Unhealthy,
-        ]
-        .map(|state| steady(seen(state), &mut failed, 3).state)
-        .to_vec();
-        assert_eq!(states[..5], [ServiceState::Healthy; 5]);
-        assert_eq!(states[5], ServiceState::Unhealthy);
-    }
-
-    #[test]
-    fn unknown_is_not_down() {
-        assert_eq!(steady(seen(ServiceState::Unknown), &mut 99, 3).state, ServiceState::Unknown);
-        assert_eq!(overall(&[ServiceState::Healthy, ServiceState::Unknown]), ProjectStatus::ActiveHealthy);
-        assert_eq!(overall(&[ServiceState::Healthy, ServiceState::Unhealthy]), ProjectStatus::ActiveUnhealthy);
+        };
+        let mut held = Steady::default();
+        held.look(Some(ServiceState::Unhealthy), ServiceState::Unknown, Takes { down: 3, up: 2 });
+        let unknown = [seen(ServiceState::Unknown)];
+        assert_eq!(known(&unknown, Some(&held), &name), ServiceState::Unhealthy);
+        assert_eq!(known(&unknown, None, &name), ServiceState::Unknown);
+        assert_eq!(known(&[], Some(&Steady::default()), &name), ServiceState::Unknown);
+        assert_eq!((why(&unknown), why(&[seen(ServiceState::Unhealthy)])), (String::new(), "db: why".to_owned()));
     }
 }

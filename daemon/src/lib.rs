@@ -11,8 +11,12 @@ pub mod config;
 
 /// Watches active projects through the probe hook.
 pub mod health;
+/// Holds projects to what they may use, round after round.
+pub mod holding;
 /// REST: the only module that knows axum and status codes.
 pub mod http;
+/// The operator's webhook: an outbox and who empties it.
+pub mod notify;
 /// Samples what active projects use.
 pub mod usage;
 
@@ -39,6 +43,7 @@ pub mod subnets;
 pub mod templates;
 
 /// The words everything else is said in: pure.
+pub mod disk;
 pub mod domain;
 /// What a rendered stack is and what it may ask for: pure.
 pub mod stack;

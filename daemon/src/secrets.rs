@@ -6,13 +6,16 @@
 
 mod generate;
 mod master;
+mod passphrase;
+mod redact;
 
 use std::collections::BTreeMap;
 
 use crate::domain::{ProjectRef, Secret};
 
-pub use generate::{GenerateError, generate, new_hex, new_ref, new_token};
+pub use generate::{GenerateError, complete, generate, new_hex, new_ref, new_token};
 pub use master::{MasterKey, SealError};
+pub use passphrase::{is_sealed_key, open_key, seal_key};
 
 /// A project's secrets in clear, by name. No Debug, Display or Serialize, like everything in it.
 #[derive(Clone, Default)]
@@ -41,18 +44,5 @@ impl ProjectSecrets {
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Secret<String>)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
-    }
-
-    /// The text with every occurrence of a secret replaced by its name: what may be stored or shown of a
-    /// service's own words.
-    pub fn redact(&self, text: &str) -> String {
-        let mut clean = text.to_owned();
-        for (name, value) in &self.0 {
-            let value = value.expose();
-            if value.len() >= 8 && clean.contains(value.as_str()) {
-                clean = clean.replace(value.as_str(), &format!("[{name}]"));
-            }
-        }
-        clean
     }
 }

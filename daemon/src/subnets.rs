@@ -57,11 +57,16 @@ impl Pool {
     /// The first /27 that is not taken and overlaps with no route of the host. A default route does not count:
     /// it covers everything.
     pub fn choose(self, taken: &[String], routes: &[Net]) -> Option<String> {
+        self.free(taken, routes).next()
+    }
+
+    /// All of those, in order.
+    pub fn free(self, taken: &[String], routes: &[Net]) -> impl Iterator<Item = String> {
         (0..self.capacity())
-            .map(|index| Net { first: self.0.first + index * SIZE, prefix: 27 })
+            .map(move |index| Net { first: self.0.first + index * SIZE, prefix: 27 })
             .filter(|net| !routes.iter().any(|route| route.prefix > 0 && route.overlaps(*net)))
             .map(|net| net.to_string())
-            .find(|text| !taken.contains(text))
+            .filter(|text| !taken.contains(text))
     }
 }
 

@@ -55,6 +55,12 @@ struct RequestLabels {
     status: u16,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoticeLabels {
+    kind: String,
+    outcome: String,
+}
+
 type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// What Prometheus reads at `/metrics`. Cheap to clone.
@@ -66,6 +72,7 @@ pub struct Metrics {
     projects: Family<StatusLabels, Gauge>,
     requests: Family<RequestLabels, Counter>,
     reaped: Counter,
+    notices: Family<NoticeLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -75,13 +82,15 @@ impl Default for Metrics {
         let projects = Family::default();
         let requests = Family::default();
         let reaped = Counter::default();
+        let notices: Family<NoticeLabels, Counter> = Family::default();
         let mut registry = Registry::with_prefix("supamanager");
         registry.register("operations", "Operations that ended, by kind and outcome", operations.clone());
         registry.register_with_unit("step_duration", "Time of the steps that succeeded", Unit::Seconds, steps.clone());
         registry.register("projects", "Projects by status", projects.clone());
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register("reaped_objects", "Left-over engine objects that were removed", reaped.clone());
-        Self { registry: Arc::new(registry), operations, steps, projects, requests, reaped }
+        registry.register("notices", "Tries of messages to the webhook, by kind and outcome", notices.clone());
+        Self { registry: Arc::new(registry), operations, steps, projects, requests, reaped, notices }
     }
 }
 
@@ -111,6 +120,11 @@ impl Metrics {
     /// Objects were removed by the reaper.
     pub fn reaped(&self, objects: u64) {
         self.reaped.inc_by(objects);
+    }
+
+    /// A message to the webhook was `sent`, is to be `repeated`, or has `failed` for good.
+    pub fn notice(&self, kind: &str, outcome: &str) {
+        self.notices.get_or_create(&NoticeLabels { kind: kind.to_owned(), outcome: outcome.to_owned() }).inc();
     }
 
     /// The text form, with the given counts of projects.

@@ -35,6 +35,15 @@ pub enum BackendError {
         /// Its words.
         reason: String,
     },
+    /// An engine that was killed in the midst of a start left a task of this container behind: it never starts again, and
+    /// another has to be made in its place. Nothing of it runs any more.
+    #[error("a killed engine left `{what}` half done, the container has to be made again: {reason}")]
+    TaskLeft {
+        /// The call.
+        what: String,
+        /// Its words.
+        reason: String,
+    },
     /// The image does not exist or may not be pulled.
     #[error("image `{image}` cannot be had: {reason}")]
     ImageUnavailable {
@@ -76,6 +85,14 @@ pub enum BackendError {
         /// What was looked for.
         what: String,
     },
+    /// A command was begun inside a container, and how it ended is not known: what it does may have happened.
+    #[error("how `{what}` ended is not known: {reason}")]
+    Unfinished {
+        /// The call.
+        what: String,
+        /// Why.
+        reason: String,
+    },
     /// Everything else: the request itself is wrong.
     #[error("the container engine refused `{what}`: {reason}")]
     Rejected {
@@ -90,9 +107,11 @@ impl BackendError {
     /// What the caller can do.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Unreachable(_) | Self::TimedOut { .. } | Self::Busy { .. } => ErrorClass::Retry,
+            Self::Unreachable(_) | Self::TimedOut { .. } | Self::Busy { .. } | Self::TaskLeft { .. } => ErrorClass::Retry,
             Self::PortTaken { .. } | Self::NameTaken { .. } => ErrorClass::Conflict,
             Self::SubnetTaken { .. } | Self::DiskFull(_) => ErrorClass::Capacity,
+            // Asking again would do it twice.
+            Self::Unfinished { .. } => ErrorClass::Permanent,
             Self::ImageUnavailable { .. } | Self::NotFound { .. } | Self::Rejected { .. } => ErrorClass::Permanent,
         }
     }
@@ -103,12 +122,14 @@ impl BackendError {
             Self::Unreachable(_) => "engine_unreachable",
             Self::TimedOut { .. } => "engine_timeout",
             Self::Busy { .. } => "engine_busy",
+            Self::TaskLeft { .. } => "task_left",
             Self::ImageUnavailable { .. } => "image_unavailable",
             Self::PortTaken { .. } => "port_taken",
             Self::NameTaken { .. } => "name_taken",
             Self::SubnetTaken { .. } => "subnet_taken",
             Self::DiskFull(_) => "disk_full",
             Self::NotFound { .. } => "not_found",
+            Self::Unfinished { .. } => "exec_unfinished",
             Self::Rejected { .. } => "engine_refused",
         }
     }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use super::Labels;
+use crate::domain::UnixMillis;
 
 /// What the engine is.
 #[derive(Debug, Clone, Serialize)]
@@ -61,6 +62,17 @@ pub enum ContainerState {
     Other(String),
 }
 
+/// The last end of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// When, on the engine's clock.
+    pub at: UnixMillis,
+    /// Its exit code; `None` once it runs again: the engine has forgotten it by then.
+    pub code: Option<i64>,
+    /// The engine's own flag, which is not always set.
+    pub oom_killed: bool,
+}
+
 /// The verdict of the engine's own health check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -88,12 +100,24 @@ pub struct ObservedContainer {
     pub state: ContainerState,
     /// How often it was restarted. Filled by `inspect` only, else 0.
     pub restart_count: i64,
+    /// Running for less than a minute, or about to be started again. Filled by listings only, from the engine's words.
+    pub fresh: bool,
+    /// When it last ended, and how; kept by the engine after it runs again. Filled by `inspect` only, else `None`.
+    pub ended: Option<Ended>,
     /// The engine's verdict. Filled by `inspect` only, else [`EngineHealth::None`].
     pub health: EngineHealth,
     /// Its address on the project's network, while it runs.
     pub address: Option<Ipv4Addr>,
     /// Host ports it really publishes.
     pub published: Vec<u16>,
+}
+
+impl ObservedContainer {
+    /// Whether it runs without its network: an engine that was killed in the midst of its start takes the process back
+    /// and nothing of its network (20.10, tried), and starting it is no use, for it runs.
+    pub fn is_cut_off(&self) -> bool {
+        self.state == ContainerState::Running && self.address.is_none()
+    }
 }
 
 /// A network of ours.
@@ -129,11 +153,15 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// One sample.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+/// One sample. The counters begin at nothing when the container starts; one that is stopped has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Cores in use, for example 0.45.
-    pub cpu_cores: f64,
-    /// Bytes of memory, page cache left out.
+    /// Nanoseconds of one core that were used so far.
+    pub cpu_ns: u64,
+    /// Bytes of memory now, page cache left out.
     pub memory_bytes: u64,
+    /// Bytes received over its networks so far.
+    pub rx_bytes: u64,
+    /// Bytes sent so far.
+    pub tx_bytes: u64,
 }

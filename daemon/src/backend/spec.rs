@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Environment, Labels};
-use crate::domain::Secret;
+use crate::domain::{Limits, Secret};
 use crate::stack;
 
 /// One container to be.
@@ -20,6 +20,10 @@ pub struct ContainerSpec<'a> {
     pub network: &'a str,
     /// Volume key -> name on the engine.
     pub volumes: BTreeMap<String, String>,
+    /// Its own limits.
+    pub limits: Limits,
+    /// The group it is made in.
+    pub parent: Option<String>,
     /// The image's digest (id) to create from.
     pub image_digest: String,
     /// Our labels.

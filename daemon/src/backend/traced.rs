@@ -9,14 +9,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 use tracing::Instrument;
 
 use super::{
-    Backend, ContainerSpec, EngineInfo, ExecOutput, ExecRequest, Labels, LogLine, NetworkSpec, Observed, ObservedContainer,
-    Progress, Result, Usage, VolumeSpec,
+    Backend, Bounds, ContainerSpec, EngineInfo, ExecOutput, ExecRequest, Held, Labels, LogLine, NetworkSpec, Observed,
+    ObservedContainer, Progress, Result, Usage, VolumeSpec,
 };
 use crate::clock::Clock;
-use crate::domain::{InstallationId, ProjectRef, UnixMillis};
+use crate::domain::{InstallationId, Limits, ProjectRef, UnixMillis};
 
 /// A backend that tells of its calls and changes nothing about them.
 pub struct Traced<B> {
@@ -133,8 +134,12 @@ impl<B: Backend> Backend for Traced<B> {
         self.call("inspect", self.inner.inspect(id)).await
     }
 
-    async fn logs(&self, id: &str, tail: u32) -> Result<Vec<LogLine>> {
-        self.call("logs", self.inner.logs(id, tail)).await
+    async fn logs(&self, id: &str, tail: u32, since: Option<UnixMillis>) -> Result<Vec<LogLine>> {
+        self.call("logs", self.inner.logs(id, tail, since)).await
+    }
+
+    async fn follow_logs(&self, id: &str, since: UnixMillis, lines: mpsc::Sender<LogLine>) -> Result<()> {
+        self.inner.follow_logs(id, since, lines).await
     }
 
     async fn usage(&self, id: &str) -> Result<Usage> {
@@ -147,6 +152,30 @@ impl<B: Backend> Backend for Traced<B> {
 
     async fn empty_folder(&self, folder: &Path, image: &str, labels: &Labels) -> Result<()> {
         self.call("empty_folder", self.inner.empty_folder(folder, image, labels)).await
+    }
+
+    async fn copy_folder(&self, from: &Path, to: &Path, image: &str, labels: &Labels, limit: Duration) -> Result<()> {
+        self.call("copy_folder", self.inner.copy_folder(from, to, image, labels, limit)).await
+    }
+
+    async fn ensure_group(&self, project: &ProjectRef, bounds: &Bounds) -> Result<Option<String>> {
+        self.call("ensure_group", self.inner.ensure_group(project, bounds)).await
+    }
+
+    async fn remove_group(&self, project: &ProjectRef) -> Result<()> {
+        self.call("remove_group", self.inner.remove_group(project)).await
+    }
+
+    async fn groups(&self) -> Result<Vec<ProjectRef>> {
+        self.call("groups", self.inner.groups()).await
+    }
+
+    async fn set_limits(&self, id: &str, limits: &Limits) -> Result<()> {
+        self.call("set_limits", self.inner.set_limits(id, limits)).await
+    }
+
+    async fn held(&self, id: &str) -> Result<Option<Held>> {
+        self.call("held", self.inner.held(id)).await
     }
 
     /// Not told of: it is open for as long as nothing happens, and nobody waits for it to finish.

@@ -1,21 +1,28 @@
-//! The command line. `serve` and `token` work on the data folder, `doctor` and `plugin` look at this machine,
+//! The command line. `serve`, `token`, `secrets` and `store` work on the data folder, `doctor` and `plugin` look at this machine,
 //! everything else is a REST client.
 
 mod client;
 mod doctor;
+mod lost;
+mod out;
 mod plugin;
 mod progress;
 mod project;
+mod secrets;
+mod store;
 mod token;
+mod update;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::app::{self, Lock};
 use crate::config::Config;
 use crate::domain::Secret;
-use crate::{app, telemetry};
+use crate::telemetry;
 
 /// Your own Supabase backends on your own machines.
 #[derive(Parser)]
@@ -31,11 +38,25 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the daemon.
-    Serve,
+    Serve {
+        /// While another daemon works on the same store and data folder, wait, and take over when it is gone.
+        #[arg(long)]
+        standby: bool,
+    },
     /// Make access tokens.
     Token {
         #[command(subcommand)]
         command: token::TokenCommand,
+    },
+    /// Change the master key.
+    Secrets {
+        #[command(subcommand)]
+        command: secrets::SecretsCommand,
+    },
+    /// Copy the daemon's own store, and put a copy back.
+    Store {
+        #[command(subcommand)]
+        command: store::StoreCommand,
     },
     /// Create, list, show and delete projects over REST (SUPAMANAGER_URL, SUPAMANAGER_TOKEN).
     Project {
@@ -47,14 +68,15 @@ enum Command {
         #[command(subcommand)]
         command: plugin::PluginCommand,
     },
-    /// Check the engine, the plugins, the key and the ports of this machine.
-    Doctor,
+    /// Check this machine, say how many more projects fit, and compare the store with the engine.
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Parses the arguments and runs. Errors go to standard error, one cause per line.
 pub async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(code) => code,
+        Err(error) if error.is::<out::ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -65,10 +87,10 @@ pub async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let load = || -> anyhow::Result<(Config, Option<Secret<String>>)> { Ok(Config::load(cli.config.as_deref())?) };
     match cli.command {
-        Command::Serve => {
+        Command::Serve { standby } => {
             let (config, secret) = load()?;
             telemetry::init(&config.log).map_err(anyhow::Error::msg)?;
-            app::serve(config, secret).await?;
+            app::serve(config, secret, if standby { Lock::Wait } else { Lock::Take }).await?;
         }
         Command::Token { command } => {
             let (config, secret) = load()?;
@@ -76,11 +98,20 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             telemetry::init(&config.log).map_err(anyhow::Error::msg)?;
             token::run(command, &config, secret).await?;
         }
+        Command::Secrets { command } => {
+            let (config, secret) = load()?;
+            telemetry::init(&config.log).map_err(anyhow::Error::msg)?;
+            secrets::run(command, &config, secret).await?;
+        }
+        Command::Store { command } => {
+            let (config, secret) = load()?;
+            store::run(command, &config, secret.as_ref()).await?;
+        }
         Command::Project { command } => return project::run(command).await,
         Command::Plugin { command } => plugin::run(command, &load()?.0.plugins_dir).await?,
-        Command::Doctor => {
+        Command::Doctor(args) => {
             let (config, secret) = load()?;
-            return doctor::run(&config, secret).await;
+            return doctor::run(args, &config, secret).await;
         }
     }
     Ok(ExitCode::SUCCESS)

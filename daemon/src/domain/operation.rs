@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{OperationId, ProjectRef, UnixMillis};
+use super::{OperationId, POINT_OF_NO_RETURN, ProjectRef, UnixMillis, Update};
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -13,6 +13,9 @@ macro_rules! words {
         }
 
         impl $name {
+            /// Every one of them, for tests and documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
             /// The word in the store and on the wire.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
@@ -31,6 +34,16 @@ words! {
     OperationKind {
         /// Make the stack and bring it to health (also used by retry).
         Create = "create",
+        /// Stop every container, last started first; volumes and containers stay.
+        Pause = "pause",
+        /// Start what was paused, in dependency order, and bring it to health.
+        Resume = "resume",
+        /// Stop and start one service or all.
+        Restart = "restart",
+        /// Make the stack anew from other sets or services, with the data it has.
+        Update = "update",
+        /// Bring an active project back to what it should be: asked for by the reconciler, not by a person.
+        Repair = "repair",
         /// Remove everything of the project.
         Delete = "delete",
     }
@@ -106,6 +119,14 @@ pub struct Operation {
     pub state: OperationState,
     /// The project's generation that it makes.
     pub generation: i64,
+    /// Services it is about; empty means all.
+    pub services: Vec<String>,
+    /// What an update is to make of the project.
+    pub update: Option<Update>,
+    /// Who asked: a token's id, or `reconciler`.
+    pub requested_by: String,
+    /// Why somebody cancelled it.
+    pub cancelled: Option<String>,
     /// Plugin name and digest, chosen when it was accepted: a resumed operation uses these (I12).
     pub plugins: Vec<(String, String)>,
     /// When it was accepted.
@@ -118,4 +139,12 @@ pub struct Operation {
     pub error: Option<String>,
     /// Its steps in the order they were begun.
     pub steps: Vec<Step>,
+}
+
+impl Operation {
+    /// Whether it can still go back. A delete never can, an update only until it begins to throw the old data away.
+    pub fn has_way_back(&self) -> bool {
+        let committed = self.kind == OperationKind::Update && self.steps.iter().any(|step| step.name == POINT_OF_NO_RETURN);
+        self.kind.has_way_back() && !committed
+    }
 }

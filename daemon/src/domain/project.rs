@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{ProjectRef, UnixMillis};
+use super::{OperationId, ProjectRef, Resources, ServiceName, Shape, UnixMillis};
 
 /// A project's name: 1 to 256 characters after trimming, no control characters (decision 20).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,8 +78,16 @@ status! {
     ActiveHealthy = "ACTIVE_HEALTHY",
     /// Some services unhealthy.
     ActiveUnhealthy = "ACTIVE_UNHEALTHY",
+    /// Being stopped.
+    Pausing = "PAUSING",
     /// Intentionally stopped.
     Paused = "PAUSED",
+    /// Being started again.
+    Resuming = "RESUMING",
+    /// One service or all being stopped and started.
+    Restarting = "RESTARTING",
+    /// Being made anew from other sets or services.
+    Updating = "UPDATING",
     /// Provisioning failed; the last error says where.
     Failed = "FAILED",
     /// Being removed.
@@ -120,12 +128,18 @@ pub struct Project {
     pub template_set: String,
     /// Name of the image set it was made from.
     pub image_set: String,
+    /// Services of the template set that are off.
+    pub without: Vec<ServiceName>,
     /// The /27 of its network, for example `10.201.0.0/27`.
     pub subnet: String,
     /// Its published ports: port name (set.toml) and host port.
     pub ports: Vec<(String, u16)>,
+    /// What it may use.
+    pub resources: Resources,
     /// The last failure, if the last operation failed.
     pub last_error: Option<LastError>,
+    /// The operation that rendered the stack as it is now: its images are pinned there.
+    pub stack_operation: Option<OperationId>,
     /// When it was accepted.
     pub created_at: UnixMillis,
     /// When the row last changed.
@@ -137,6 +151,19 @@ pub struct Project {
 }
 
 impl Project {
+    /// What its stack is made from.
+    pub fn shape(&self) -> Shape {
+        let (template_set, image_set) = (self.template_set.clone(), self.image_set.clone());
+        Shape { template_set, image_set, without: self.without.clone() }
+    }
+
+    /// The same project, made from something else.
+    #[must_use]
+    pub fn in_shape(&self, shape: &Shape) -> Self {
+        let Shape { template_set, image_set, without } = shape.clone();
+        Self { template_set, image_set, without, ..self.clone() }
+    }
+
     /// The host port published under this name of set.toml.
     pub fn port(&self, name: &str) -> Option<u16> {
         self.ports.iter().find(|(n, _)| n == name).map(|(_, port)| *port)

@@ -82,6 +82,9 @@ impl From<LifecycleError> for ApiError {
             LifecycleError::Meaning { field, code, .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message).field(field)
             }
+            LifecycleError::Room { field, .. } => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "insufficient_resources", message).field(field)
+            }
             LifecycleError::KeyReused => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", message).field("Idempotency-Key")
             }
@@ -91,6 +94,20 @@ impl From<LifecycleError> for ApiError {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "engine_away", message)
             }
             LifecycleError::Hook(hook) => Self::new(StatusCode::SERVICE_UNAVAILABLE, hook.code(), message),
+            LifecycleError::PlanOutdated => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "plan_outdated", message).field("If-Match")
+            }
+            LifecycleError::PlanMissing => {
+                Self::new(StatusCode::PRECONDITION_REQUIRED, "plan_missing", message).field("If-Match")
+            }
+            LifecycleError::NotAdoptable(_) => Self::new(StatusCode::CONFLICT, "not_adoptable", message),
+            LifecycleError::NotOurs(_) => Self::new(StatusCode::CONFLICT, "not_ours", message),
+            LifecycleError::NoRoom(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "no_room_for_snapshot", message),
+            // The new stack cannot be made from what was asked for.
+            LifecycleError::Step(error) if error.class == ErrorClass::Permanent => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, &error.failure.code, message)
+            }
+            LifecycleError::Step(error) => Self::new(of_class(error.class), &error.failure.code, message),
             LifecycleError::Backend(error) => Self::new(of_class(error.class()), error.code(), message),
             LifecycleError::Store(error) => error.into(),
             LifecycleError::Generate(_) | LifecycleError::Seal(_) => internal("secrets", &message),
@@ -100,7 +117,11 @@ impl From<LifecycleError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        internal("store", &error.to_string())
+        match error {
+            // Whoever asks again reaches the daemon that took over.
+            StoreError::LeaseLost => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string()),
+            error => internal("store", &error.to_string()),
+        }
     }
 }
 

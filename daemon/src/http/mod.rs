@@ -27,6 +27,8 @@ pub struct Api {
     requests: Arc<Semaphore>,
     /// Event streams at once.
     streams: Arc<Semaphore>,
+    /// Commands inside containers at once.
+    commands: Arc<Semaphore>,
 }
 
 impl Api {
@@ -34,6 +36,7 @@ impl Api {
     pub fn new(lifecycle: Lifecycle, limits: &Limits) -> Self {
         let requests = Arc::new(Semaphore::new(limits.requests));
         let streams = Arc::new(Semaphore::new(limits.event_streams));
-        Self { lifecycle, requests, streams }
+        let commands = Arc::new(Semaphore::new(limits.commands));
+        Self { lifecycle, requests, streams, commands }
     }
 }

@@ -5,7 +5,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
@@ -16,14 +16,26 @@ pub fn router(api: Api) -> Router {
     let body_limit = api.lifecycle.parts().config.limits.body_bytes;
     let native = Router::new()
         .route("/platform/projects", post(native::create::create).get(native::read::list))
-        .route("/platform/projects/{id}", get(native::read::get).delete(native::change::delete))
+        .route("/platform/projects/{id}", get(native::read::get).patch(native::update::update).delete(native::change::delete))
+        .route("/platform/projects/{id}/pause", post(native::change::pause))
+        .route("/platform/projects/{id}/resume", post(native::change::resume))
+        .route("/platform/projects/{id}/restart", post(native::change::restart))
+        .route("/platform/projects/{id}/cancel", post(native::change::cancel))
         .route("/platform/projects/{id}/retry", post(native::change::retry))
+        .route("/platform/projects/{id}/force", post(native::change::force))
         .route("/platform/projects/{id}/credentials", get(native::read::credentials))
         .route("/platform/projects/{id}/health", get(native::read::health))
+        .route("/platform/projects/{id}/resources", get(native::resources::get))
+        .route("/platform/projects/{id}/usage", get(native::usage::usage))
         .route("/platform/projects/{id}/logs", get(native::logs::logs))
+        .route("/platform/projects/{id}/exec", post(native::exec::exec))
         .route("/platform/projects/{id}/events", get(native::events::events))
         .route("/platform/projects/{id}/operations", get(native::operations::list))
+        .route("/platform/lost-projects", get(native::lost::list))
+        .route("/platform/lost-projects/{id}", delete(native::lost::purge))
+        .route("/platform/lost-projects/{id}/adopt", post(native::lost::adopt))
         .route("/platform/operations/{id}", get(native::operations::get))
+        .route("/platform/notifications", get(native::notifications::list))
         .route("/platform/regions", get(native::read::regions))
         .layer(from_fn_with_state(api.clone(), auth::require_token));
     Router::new()

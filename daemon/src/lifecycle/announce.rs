@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::domain::{OperationId, ProjectRef, ProjectStatus};
-use crate::store::{EventKind, Store};
+use crate::domain::{BudgetState, OperationId, ProjectRef, ProjectStatus, per_cent};
+use crate::store::{EventKind, Standing, Store, StoreError};
 
 /// Wake-ups kept for a slow watcher; one that falls behind reads the store anyway.
 const WAKEUPS: usize = 256;
@@ -41,6 +41,19 @@ impl Announcer {
         self.append(project, EventKind::Status, &json!({"status": status, "reason": reason})).await;
     }
 
+    /// Moves an active project between healthy and unhealthy and tells it, if it was not there already.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn stands(&self, project: &ProjectRef, status: ProjectStatus, reason: &str) -> Result<bool, StoreError> {
+        let event = json!({"status": status, "reason": reason}).to_string();
+        let moved = self.store.set_active_status(project, &Standing { status, reason, event }, self.clock.now()).await?;
+        if moved {
+            self.wake(project);
+        }
+        Ok(moved)
+    }
+
     /// The address of the project changed before it was ever healthy (decision 3).
     pub async fn endpoint_changed(&self, project: &ProjectRef, what: &str) {
         self.append(
@@ -54,6 +67,14 @@ impl Announcer {
     /// A service's health changed.
     pub async fn health(&self, project: &ProjectRef, service: &str, state: &str, reason: &str) {
         self.append(project, EventKind::Health, &json!({"service": service, "state": state, "reason": reason})).await;
+    }
+
+    /// A project's storage passed one of its levels: `state` is `ok`, `warned` (80 %) or `frozen` (95 %, until below 90 %).
+    /// Told at least once per change; the one place that whoever tells people about it hangs on to.
+    pub async fn tell(&self, project: &ProjectRef, state: BudgetState, used_bytes: u64, limit_bytes: Option<u64>) {
+        let percent = limit_bytes.map(|limit| per_cent(used_bytes, limit));
+        let data = json!({"state": state, "used_bytes": used_bytes, "limit_bytes": limit_bytes, "percent": percent});
+        self.append(project, EventKind::Budget, &data).await;
     }
 
     /// What is told when an operation ends: written with the end itself, followed by [`Announcer::wake`].

@@ -1,7 +1,9 @@
 //! Accepting a create: check, choose, generate, then one transaction.
 
-use super::{GivenPassword, LifecycleError, Parts};
-use crate::domain::{OperationId, OperationKind, ProjectName, ProjectRef};
+use std::collections::BTreeMap;
+
+use super::{GivenPassword, LifecycleError, Parts, admission, update};
+use crate::domain::{OperationId, OperationKind, ProjectName, ProjectRef, Resources, Shape};
 use crate::plugin_host::hooks::HookError;
 use crate::secrets::{generate, new_hex, new_ref};
 use crate::store::{Accepted, Clash, NewOperation, NewProject, StoreError};
@@ -23,8 +25,12 @@ pub struct CreateRequest {
     pub template_set: Option<String>,
     /// The image set, or the configured one.
     pub image_set: Option<String>,
+    /// Services of the template set, on or off; all are on.
+    pub services: BTreeMap<String, bool>,
     /// The owner's database password.
     pub db_pass: GivenPassword,
+    /// What it may use.
+    pub resources: Resources,
     /// Who asks.
     pub token_id: String,
     /// The Idempotency-Key and the body it came with.
@@ -51,9 +57,14 @@ pub(super) async fn accept(parts: &Parts, request: CreateRequest) -> Result<Crea
     }
     check_region(parts, &request.region).await?;
     let set_name = request.template_set.as_ref().unwrap_or(&parts.config.template_set);
-    let set = parts.templates.set(set_name).map_err(|known| unknown("template_set", set_name, &known))?;
+    let whole = parts.templates.set(set_name).map_err(|known| unknown("template_set", set_name, &known))?;
+    let off = |message| LifecycleError::Meaning { field: "services", code: "unknown_value", message };
+    let without = update::without(&whole.spec, &[], &request.services).map_err(off)?;
+    let shape = Shape { template_set: set_name.clone(), image_set: String::new(), without: without.clone() };
+    let set = parts.templates.of_shape(&shape).map_err(|error| off(error.to_string()))?;
     let image_set = request.image_set.as_ref().unwrap_or(&parts.config.image_set);
     parts.templates.images(image_set).map_err(|known| unknown("image_set", image_set, &known))?;
+    set.spec.split(&request.resources)?;
     if !parts.plugins.has_render() {
         return Err(HookError::NoPlugin { hook: "render" }.into());
     }
@@ -69,6 +80,9 @@ pub(super) async fn accept(parts: &Parts, request: CreateRequest) -> Result<Crea
         project: id.clone(),
         kind: OperationKind::Create,
         generation: 1,
+        services: Vec::new(),
+        update: None,
+        requested_by: request.token_id.clone(),
         plugins: parts.plugins.pins(),
         deadline_at: parts.deadline(OperationKind::Create),
     };
@@ -79,6 +93,8 @@ pub(super) async fn accept(parts: &Parts, request: CreateRequest) -> Result<Crea
         region: request.region,
         template_set: set_name.clone(),
         image_set: image_set.clone(),
+        without,
+        resources: request.resources,
         ports: Vec::new(),
         subnet: String::new(),
         secrets: sealed,
@@ -88,6 +104,8 @@ pub(super) async fn accept(parts: &Parts, request: CreateRequest) -> Result<Crea
     };
     // Choosing and taking is one act for this daemon: a hundred creates at once would all choose the same ports.
     let _choosing = parts.choosing.lock().await;
+    admission::disk_has_room(parts)?;
+    admission::admit(parts, &project.region, None, &Resources::default(), &project.resources).await?;
     for _ in 0..TRIES_MAX {
         reserve(parts, &set, &mut project).await?;
         match parts.store.accept_create(&project, &operation, now).await {

@@ -1,23 +1,27 @@
 //! What the lifecycle is made of, put together by `app`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
 
+use super::seen::Seen;
 use super::{Announcer, Failpoints};
-use crate::backend::Backend;
+use crate::backend::{Backend, Observed};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::{InstallationId, OperationId, OperationKind, Project, ProjectRef, UnixMillis};
+use crate::domain::{EndpointSpec, InstallationId, OperationKind, Project, ProjectRef, ServiceName, UnixMillis};
+use crate::notify::Notifier;
 use crate::plugin_host::PluginHost;
-use crate::reach::Reach;
+use crate::reach::{Reach, Wire};
 use crate::secrets::MasterKey;
 use crate::store::{Store, StoreError, Taken};
 use crate::telemetry::Metrics;
-use crate::templates::Templates;
+use crate::templates::{LoadedSet, ShapeError, Templates};
 
 /// Everything the lifecycle, and the read side above it, works with.
 pub struct Parts {
@@ -30,7 +34,7 @@ pub struct Parts {
     /// The container engine.
     pub backend: Arc<dyn Backend>,
     /// The plugins.
-    pub plugins: PluginHost,
+    pub plugins: Arc<PluginHost>,
     /// The template sets and image sets.
     pub templates: Templates,
     /// The way to projects' services.
@@ -41,23 +45,88 @@ pub struct Parts {
     pub clock: Clock,
     /// Tells watchers.
     pub announcer: Announcer,
+    /// Tells the operator's webhook.
+    pub notifier: Notifier,
     /// Counts.
     pub metrics: Metrics,
     /// Where a test may stop it.
     pub failpoints: Failpoints,
     /// When the engine was last listed.
     pub sight: Sight,
+    /// What was last seen of every service.
+    pub seen: Seen,
     /// One pull per image at a time.
     pub pulls: KeyedLocks,
-    /// Operations that have a task.
+    /// Projects that a task works on.
     pub running: Running,
     /// Operations at once.
     pub turns: Semaphore,
+    /// Wakes the reconciler before its time.
+    pub wake: Notify,
     /// One create at a time chooses its ports and subnet.
     pub choosing: tokio::sync::Mutex<()>,
 }
 
+/// What somebody has to bring: the rest of [`Parts`] begins empty.
+pub struct Foundations {
+    /// The configuration.
+    pub config: Config,
+    /// Which installation this is.
+    pub installation: InstallationId,
+    /// The store.
+    pub store: Store,
+    /// Seals secrets and keys hashes.
+    pub key: MasterKey,
+    /// The container engine.
+    pub backend: Arc<dyn Backend>,
+    /// What is said to the addresses of its containers.
+    pub wire: Arc<dyn Wire>,
+    /// The plugins.
+    pub plugins: Arc<PluginHost>,
+    /// The template sets and image sets.
+    pub templates: Templates,
+    /// Time.
+    pub clock: Clock,
+    /// Where a test may stop it.
+    pub failpoints: Failpoints,
+}
+
 impl Parts {
+    /// Puts the parts together.
+    pub fn new(foundations: Foundations) -> Self {
+        let Foundations { config, installation, store, key, backend, wire, plugins, templates, clock, failpoints } = foundations;
+        Self {
+            announcer: Announcer::new(store.clone(), clock.clone()),
+            notifier: Notifier::new(store.clone(), clock.clone()),
+            reach: Reach::new(backend.clone(), installation.clone(), wire),
+            turns: Semaphore::new(config.limits.operations),
+            choosing: Default::default(),
+            wake: Notify::new(),
+            metrics: Metrics::default(),
+            sight: Default::default(),
+            seen: Default::default(),
+            pulls: Default::default(),
+            running: Default::default(),
+            config,
+            installation,
+            store,
+            key,
+            backend,
+            plugins,
+            templates,
+            clock,
+            failpoints,
+        }
+    }
+
+    /// The template set that a project's stack is made from, less the services that are off.
+    ///
+    /// # Errors
+    /// [`ShapeError`].
+    pub fn set_of(&self, project: &Project) -> Result<Arc<LoadedSet>, ShapeError> {
+        self.templates.of_shape(&project.shape())
+    }
+
     /// `<data>/projects/<ref>`.
     pub fn project_folder(&self, project: &ProjectRef) -> PathBuf {
         self.config.data_dir.join("projects").join(project.as_str())
@@ -71,6 +140,16 @@ impl Parts {
         } else {
             format!("https://{}.{}", project.id, self.config.domain)
         }
+    }
+
+    /// The addresses that the project's template set names beside that one: name and URL, on their published ports.
+    pub fn endpoints(&self, project: &Project) -> BTreeMap<String, String> {
+        let Ok(set) = self.set_of(project) else { return BTreeMap::new() };
+        let url = |spec: &EndpointSpec| {
+            let port = project.port(&spec.port)?;
+            Some((spec.name.clone(), format!("http://{}:{port}{}", self.published_host(), spec.path)))
+        };
+        set.spec.endpoints.iter().filter_map(url).collect()
     }
 
     /// The host part of printed addresses: a wildcard address is not one that anybody can type.
@@ -88,6 +167,9 @@ impl Parts {
         let seconds = match kind {
             OperationKind::Create => self.config.deadlines.create_s,
             OperationKind::Delete => self.config.deadlines.delete_s,
+            // Images are pulled, and the data is copied and maybe copied back.
+            OperationKind::Update => self.config.deadlines.create_s + 2 * self.config.deadlines.snapshot_s,
+            _ => self.config.deadlines.change_s,
         };
         self.clock.now().saturating_add(i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX))
     }
@@ -102,24 +184,48 @@ impl Parts {
     }
 }
 
-/// When the engine was last listed in full: absence may be believed only after that.
+/// The last full listing of the engine: absence may be believed only after one.
 #[derive(Debug, Default)]
-pub struct Sight(AtomicI64);
+pub struct Sight {
+    at: AtomicI64,
+    listed: Mutex<Listed>,
+}
+
+/// What it showed.
+#[derive(Debug, Default)]
+struct Listed {
+    begun: UnixMillis,
+    containers: BTreeMap<ProjectRef, Vec<(ServiceName, String)>>,
+}
 
 impl Sight {
-    /// A full listing was read.
-    pub fn seen(&self, now: UnixMillis) {
-        self.0.store(now, Ordering::Relaxed);
+    /// A full listing that began at `begun` was read.
+    pub(super) fn seen(&self, observed: &Observed, begun: UnixMillis, now: UnixMillis) {
+        let mut listed = Listed { begun, containers: BTreeMap::new() };
+        for container in &observed.containers {
+            let Some(labels) = &container.labels else { continue };
+            if let Some(service) = &labels.service {
+                listed.containers.entry(labels.project.clone()).or_default().push((service.clone(), container.id.clone()));
+            }
+        }
+        *self.listed.lock().unwrap_or_else(|poison| poison.into_inner()) = listed;
+        self.at.store(now, Ordering::Relaxed);
+    }
+
+    /// A project's containers in the last listing; `None` when that is not younger than `than`.
+    pub(super) fn containers(&self, project: &ProjectRef, than: UnixMillis) -> Option<Vec<(ServiceName, String)>> {
+        let listed = self.listed.lock().unwrap_or_else(|poison| poison.into_inner());
+        (listed.begun > than).then(|| listed.containers.get(project).cloned().unwrap_or_default())
     }
 
     /// Whether there was one since the start.
     pub fn listed(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != 0
+        self.at.load(Ordering::Relaxed) != 0
     }
 
     /// When the last one was.
     pub fn last(&self) -> Option<UnixMillis> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|at| *at != 0)
+        Some(self.at.load(Ordering::Relaxed)).filter(|at| *at != 0)
     }
 }
 
@@ -134,18 +240,37 @@ impl KeyedLocks {
     }
 }
 
-/// Operations that have a task, so that recovery starts none twice.
+/// What the task of an operation listens to.
+#[derive(Clone, Default)]
+pub struct Word {
+    /// Falls when the operation is cancelled: whatever waits on the way forward gives up.
+    pub cancelled: CancellationToken,
+    /// Falls when its end was forced: nothing is tried again, on the way back neither.
+    pub forced: CancellationToken,
+}
+
+/// Projects that a task works on. One at a time: what was forced to end may still be inside a call to the engine, and
+/// the next operation waits until it is out.
 #[derive(Default)]
-pub struct Running(Mutex<BTreeSet<String>>);
+pub struct Running(Mutex<BTreeMap<ProjectRef, Word>>);
 
 impl Running {
-    /// Whether the caller is the first.
-    pub fn enter(&self, id: &OperationId) -> bool {
-        self.0.lock().unwrap_or_else(|poison| poison.into_inner()).insert(id.to_string())
+    /// What the task listens to; `None` when another one works on the project.
+    pub fn enter(&self, project: &ProjectRef) -> Option<Word> {
+        let mut running = self.0.lock().unwrap_or_else(|poison| poison.into_inner());
+        match running.entry(project.clone()) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(free) => Some(free.insert(Word::default()).clone()),
+        }
+    }
+
+    /// What the project's task listens to, if there is one.
+    pub fn word(&self, project: &ProjectRef) -> Option<Word> {
+        self.0.lock().unwrap_or_else(|poison| poison.into_inner()).get(project).cloned()
     }
 
     /// The task has ended.
-    pub fn leave(&self, id: &OperationId) {
-        self.0.lock().unwrap_or_else(|poison| poison.into_inner()).remove(id.as_str());
+    pub fn leave(&self, project: &ProjectRef) {
+        self.0.lock().unwrap_or_else(|poison| poison.into_inner()).remove(project);
     }
 }

@@ -1,13 +1,16 @@
 //! Asking the probe hook about services, and waiting for them: the same question that the health monitor asks.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use super::Parts;
+use super::steps::containers::remove;
+use super::steps::start::bring_up;
 use super::steps::{StepContext, StepError};
-use crate::backend::{ErrorClass, Open};
+use crate::backend::{ContainerState, ErrorClass, Open};
 use crate::domain::{ProjectRef, ServiceName, ServiceState};
 use crate::plugin_host::hooks::{HookError, ProbeInput, ProbeReport};
 use crate::reach::ProjectReach;
@@ -64,6 +67,7 @@ pub async fn wait_healthy(context: &StepContext, services: &[ServiceName], in_a_
     let mut told = Instant::now();
     let mut open = Open::now("wait", "healthy", &context.parts.clock);
     while !waiting.is_empty() {
+        context.go_on()?;
         let looks =
             waiting.iter().map(|(service, _)| probe(&context.parts, &context.set, &context.project.id, service, reach.clone()));
         let seen = join_all(looks).await;
@@ -86,7 +90,7 @@ pub async fn wait_healthy(context: &StepContext, services: &[ServiceName], in_a_
             }
             continue;
         };
-        refuse_crash_loop(context, &waiting).await?;
+        keep_up(context, &waiting).await?;
         if Instant::now() >= give_up {
             return Err(not_healthy(&service, &seen, limit));
         }
@@ -101,18 +105,16 @@ pub async fn wait_healthy(context: &StepContext, services: &[ServiceName], in_a_
 }
 
 async fn keep(context: &StepContext, seen: &Observation) {
-    match context.parts.store.observe(&context.project.id, seen).await {
-        Ok(true) => {
-            let (service, state) = (seen.service.as_str(), seen.state.as_str());
-            context.parts.announcer.health(&context.project.id, service, state, &seen.reason).await;
-        }
-        Ok(false) => {}
-        Err(error) => tracing::warn!(project.id = %context.project.id, %error, "an observation was not kept"),
+    if let Err(error) = context.parts.saw(&context.project.id, seen.clone()).await {
+        tracing::warn!(project.id = %context.project.id, %error, "an observation was not kept");
     }
 }
 
-/// A container that keeps ending is not going to be healthy: say so now and not at the deadline.
-async fn refuse_crash_loop(context: &StepContext, waiting: &[(ServiceName, u32)]) -> Result<(), StepError> {
+/// A container that keeps ending is not going to be healthy: say so now and not at the deadline. One that is down and
+/// stays down is brought up: an engine that was killed does not start again what it had just started (20.10), and
+/// somebody may stop or remove a container by hand. One that the engine took back without its network is made again.
+async fn keep_up(context: &StepContext, waiting: &[(ServiceName, u32)]) -> Result<(), StepError> {
+    let mut up = Vec::new();
     for container in context.observed().await?.containers {
         let Some(service) = container.labels.as_ref().and_then(|labels| labels.service.clone()) else { continue };
         if !waiting.iter().any(|(name, _)| *name == service) {
@@ -123,8 +125,16 @@ async fn refuse_crash_loop(context: &StepContext, waiting: &[(ServiceName, u32)]
             let message = format!("{service} ended {restarts} times right after its start");
             return Err(StepError::permanent("service_crashes", message).of(&service));
         }
+        if container.is_cut_off() {
+            let grace_s = context.set.spec.service(&service).map_or(0, |spec| spec.stop_grace_s);
+            remove(context, container.id, grace_s).await?;
+        } else if !matches!(container.state, ContainerState::Created | ContainerState::Exited { .. }) {
+            up.push(service);
+        }
     }
-    Ok(())
+    let down = waiting.iter().map(|(service, _)| service).filter(|service| !up.contains(service));
+    let down: Vec<ServiceName> = down.cloned().collect();
+    if down.is_empty() { Ok(()) } else { bring_up(context, &down).await }
 }
 
 fn not_healthy(service: &ServiceName, seen: &Observation, limit: Duration) -> StepError {

@@ -1,8 +1,23 @@
 //! Another port or subnet for a project that was never healthy (decision 3). Afterwards they never change.
 
+use std::time::Duration;
+
+use rand::seq::IteratorRandom;
+
 use super::steps::{Replace, StepContext};
+use crate::domain::UnixMillis;
 use crate::store::{Again, Clash, StoreError};
 use crate::{ports, subnets};
+
+/// The longest pause between two replacements.
+const PAUSE_MAX_MS: u64 = 15_000;
+
+/// How long to wait before what was replaced is tried: an eighth of the operation's age, so that the first ones follow
+/// each other at once, and an engine that refuses everything is asked some 170 times in half an hour, not 20 000 times.
+pub(super) fn pause(since: UnixMillis, now: UnixMillis) -> Duration {
+    let age = u64::try_from(now.saturating_sub(since)).unwrap_or_default();
+    Duration::from_millis((age / 8).min(PAUSE_MAX_MS))
+}
 
 /// Whether something was replaced and the operation rewound to its rendering. Its deadline bounds how often.
 pub(super) async fn replace(context: &StepContext, what: &Replace, steps: &[String]) -> Result<bool, StoreError> {
@@ -49,7 +64,9 @@ async fn replace_subnet(context: &StepContext, again: &Again<'_>) -> Result<bool
     let (parts, project) = (&context.parts, &context.project);
     let taken = parts.taken(&project.region).await?.subnets;
     let pool = subnets::Pool::parse(&parts.config.subnets.pool);
-    let Some(new) = pool.and_then(|pool| pool.choose(&taken, &subnets::host_routes())) else { return Ok(false) };
+    // Any of the free ones: what holds the first may hold its neighbours, too.
+    let free = pool.and_then(|pool| pool.free(&taken, &subnets::host_routes()).choose(&mut rand::rng()));
+    let Some(new) = free else { return Ok(false) };
     match parts.store.replace_subnet(&project.id, &new, again, parts.clock.now()).await {
         Err(StoreError::Clash(Clash::Subnet)) => parts.store.rewind(again, parts.clock.now()).await.map(|()| true),
         Err(error) => Err(error),

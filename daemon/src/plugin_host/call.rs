@@ -64,7 +64,8 @@ where
             calls: SLOTS,
         });
     };
-    let state = CallState::new(callee.name.clone(), limits, surroundings, Handle::current());
+    let _under_way = engine.computing().call();
+    let state = CallState::new(callee.name.clone(), limits, surroundings, Handle::current(), engine.computing().clone());
     let cpu = state.cpu.clone();
     let started = Instant::now();
     let mut store = new_store(engine, state);

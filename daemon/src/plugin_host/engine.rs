@@ -3,6 +3,7 @@
 //! daemon's timers late by hundreds of milliseconds (measured: 610 ms), its own threads keep that to itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -31,6 +32,47 @@ pub struct WasmEngine {
     /// Only there to be ended; `None` once it is.
     runtime: Option<Runtime>,
     slots: Arc<Semaphore>,
+    computing: Computing,
+}
+
+/// How many guests compute now: calls under way, less those that wait for the host. Whoever drives the daemon by a
+/// clock of his own must not move it on while one does.
+#[derive(Clone, Default)]
+pub struct Computing(Arc<AtomicI64>);
+
+impl Computing {
+    /// A call is under way as long as the answer lives.
+    pub fn call(&self) -> Counted {
+        self.count(1)
+    }
+
+    /// Its guest waits for the host as long as the answer lives. Taken and given back on the host's side: a guest that
+    /// has been answered computes before it is woken.
+    pub fn host_call(&self) -> Counted {
+        self.count(-1)
+    }
+
+    /// Guests that compute now.
+    pub fn now(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn count(&self, by: i64) -> Counted {
+        self.0.fetch_add(by, Ordering::SeqCst);
+        Counted { of: self.clone(), by }
+    }
+}
+
+/// Counts until it is dropped.
+pub struct Counted {
+    of: Computing,
+    by: i64,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.of.0.fetch_sub(self.by, Ordering::SeqCst);
+    }
 }
 
 impl WasmEngine {
@@ -51,6 +93,7 @@ impl WasmEngine {
             guests: runtime.handle().clone(),
             runtime: Some(runtime),
             slots: Arc::new(Semaphore::new(SLOTS as usize)),
+            computing: Computing::default(),
         })
     }
 
@@ -62,6 +105,11 @@ impl WasmEngine {
     /// One permit per call.
     pub fn slots(&self) -> Arc<Semaphore> {
         self.slots.clone()
+    }
+
+    /// Guests that compute.
+    pub fn computing(&self) -> &Computing {
+        &self.computing
     }
 
     /// Where guests run.

@@ -95,6 +95,11 @@ impl PluginHost {
         self.registry.pins()
     }
 
+    /// Guests that compute now, neither answered nor waiting for the host.
+    pub fn computing(&self) -> i64 {
+        self.engine.computing().now()
+    }
+
     /// Makes the files of a stack.
     ///
     /// # Errors

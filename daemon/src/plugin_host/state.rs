@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use super::engine::Computing;
 use super::grants::Scope;
 use super::hooks::{AccessError, ServiceAccess};
 use super::limits::{HookLimits, LimitReached};
@@ -36,6 +37,7 @@ pub struct CallState {
     surroundings: Surroundings,
     /// The daemon's own runtime: what an import asks of the outside runs there, not among the guests.
     outside: Handle,
+    computing: Computing,
     limits: HookLimits,
     started: Instant,
     pub(super) memory: MemoryMeter,
@@ -47,11 +49,12 @@ pub struct CallState {
 
 impl CallState {
     /// At the beginning of a call.
-    pub fn new(plugin: Arc<str>, limits: HookLimits, surroundings: Surroundings, outside: Handle) -> Self {
+    pub fn new(plugin: Arc<str>, limits: HookLimits, surroundings: Surroundings, outside: Handle, computing: Computing) -> Self {
         Self {
             plugin,
             surroundings,
             outside,
+            computing,
             limits,
             started: Instant::now(),
             memory: MemoryMeter::new(limits),
@@ -151,7 +154,9 @@ impl CallState {
             return Err(AccessError::Denied("this call has no way to a service".to_owned()));
         };
         let answer = ask(access);
+        let computing = self.computing.clone();
         let bounded = async move {
+            let _waiting = computing.host_call();
             let late = || AccessError::TimedOut(format!("no answer within {} ms", deadline.as_millis()));
             tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Err(late()))
         };
@@ -192,7 +197,7 @@ mod tests {
     use crate::plugin_host::limits::Limits;
 
     fn state() -> CallState {
-        CallState::new("guest".into(), Limits::default().probe, Surroundings::none(), Handle::current())
+        CallState::new("guest".into(), Limits::default().probe, Surroundings::none(), Handle::current(), Computing::default())
     }
 
     #[tokio::test]

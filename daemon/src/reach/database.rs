@@ -1,8 +1,9 @@
 //! Logins to a project's PostgreSQL: proofs of health, and the owner's password.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::domain::Secret;
@@ -50,20 +51,68 @@ pub(super) async fn run(
     within(deadline, role, work).await
 }
 
+/// Runs the template set's own statements one after the other. A table that somebody holds is waited for five seconds, not
+/// for ever, because behind a waiting change everybody else waits too.
+pub(super) async fn admin(
+    address: Ipv4Addr,
+    role: &str,
+    password: &Secret<String>,
+    statements: &[String],
+    deadline: Duration,
+) -> Result<(), AccessError> {
+    let work = async {
+        let client = connect((address, PORT).into(), role, password).await?;
+        let setup = format!(
+            "SET statement_timeout = {}; SET lock_timeout = '5s'; SET default_transaction_read_only = off",
+            deadline.as_millis()
+        );
+        client.batch_execute(&setup).await.map_err(|error| failure(role, &error))?;
+        for statement in statements {
+            client.batch_execute(statement).await.map_err(|error| failure(role, &error))?;
+        }
+        Ok(())
+    };
+    within(deadline, role, work).await
+}
+
+/// Asks one of the template set's own queries for one whole number, in whatever type the server has it.
+pub(super) async fn number(
+    address: Ipv4Addr,
+    role: &str,
+    password: &Secret<String>,
+    query: &str,
+    deadline: Duration,
+) -> Result<i64, AccessError> {
+    let work = async {
+        let client = connect((address, PORT).into(), role, password).await?;
+        let setup = format!("SET statement_timeout = {}", deadline.as_millis());
+        client.batch_execute(&setup).await.map_err(|error| failure(role, &error))?;
+        let messages = client.simple_query(query).await.map_err(|error| failure(role, &error))?;
+        let text = messages.iter().find_map(|message| if let SimpleQueryMessage::Row(row) = message { row.get(0) } else { None });
+        let number = text.and_then(|text| text.parse().ok());
+        number.ok_or_else(|| AccessError::Failed(format!("`{query}` answered {text:?}: a whole number was expected")))
+    };
+    within(deadline, role, work).await
+}
+
+/// What the server keeps in place of a password.
+pub(super) fn verifier(password: &Secret<String>) -> String {
+    postgres_protocol::password::scram_sha_256(password.expose().as_bytes())
+}
+
 /// `ALTER ROLE ... PASSWORD` with a verifier in place of the password.
 pub(super) async fn set_password(
     address: Ipv4Addr,
     admin_role: &str,
     admin_password: &Secret<String>,
     role: &str,
-    password: &Secret<String>,
+    verifier: &str,
     deadline: Duration,
 ) -> Result<(), AccessError> {
-    let verifier = postgres_protocol::password::scram_sha_256(password.expose().as_bytes());
     let statement = format!(
         "ALTER ROLE {} PASSWORD {}",
         postgres_protocol::escape::escape_identifier(role),
-        postgres_protocol::escape::escape_literal(&verifier)
+        postgres_protocol::escape::escape_literal(verifier)
     );
     let work = async {
         let client = connect((address, PORT).into(), admin_role, admin_password).await?;

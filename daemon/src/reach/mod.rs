@@ -1,46 +1,43 @@
-//! The way from the daemon to the services of one project: resolved by container at every call, bounded, never
-//! following redirects. Probes, host imports and the owner's password all go through here (decision 27).
+//! The way from the daemon to the services of one project: resolved by container at every call, or 200 ms before it,
+//! bounded, never following redirects. Probes, host imports and the owner's password all go through here (decision 27).
 
 mod database;
 mod http;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::backend::{Backend, BackendError, ContainerState, EngineHealth, ErrorClass, ObservedContainer};
 use crate::domain::{InstallationId, ProjectRef, Secret, ServiceName, TemplateSet};
 use crate::plugin_host::hooks::{AccessError, ServiceAccess, ServiceRequest, ServiceResponse};
 use crate::secrets::ProjectSecrets;
 
+pub use wire::{Network, Wire};
+
 /// Hears what a post-create hook says of its progress.
 pub type ProgressSink = Arc<dyn Fn(String) + Send + Sync>;
+
+/// An address that was just asked for need not be asked for again: one probe may log in with ten roles, one after the other.
+const JUST_NOW: Duration = Duration::from_millis(200);
 
 /// Makes ways to projects.
 #[derive(Clone)]
 pub struct Reach {
     backend: Arc<dyn Backend>,
     installation: InstallationId,
-    client: reqwest::Client,
+    wire: Arc<dyn Wire>,
 }
 
 impl Reach {
-    /// One HTTP client for all: no redirects, no proxy of the environment, no idle connections kept to addresses
-    /// that another project may get next.
-    ///
-    /// # Errors
-    /// A sentence when the client cannot be built.
-    pub fn new(backend: Arc<dyn Backend>, installation: InstallationId) -> Result<Self, String> {
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .build()
-            .map_err(|error| error.to_string())?;
-        Ok(Self { backend, installation, client })
+    /// Ways to the containers of `backend`, spoken over `wire`.
+    pub fn new(backend: Arc<dyn Backend>, installation: InstallationId, wire: Arc<dyn Wire>) -> Self {
+        Self { backend, installation, wire }
     }
 
     /// The way to one project.
@@ -54,6 +51,7 @@ impl Reach {
             secrets,
             containers: Mutex::default(),
             blind_at: Mutex::default(),
+            just_now: Mutex::default(),
             progress: None,
         }
     }
@@ -68,6 +66,8 @@ pub struct ProjectReach {
     secrets: Arc<ProjectSecrets>,
     /// Service -> container id as last listed; only a hint, proved by an inspect at every call.
     containers: Mutex<BTreeMap<ServiceName, String>>,
+    /// Service -> its address, and when the engine said so.
+    just_now: Mutex<BTreeMap<ServiceName, (Instant, Ipv4Addr)>>,
     progress: Option<ProgressSink>,
     /// When the engine last failed to say where a service is.
     blind_at: Mutex<Option<Instant>>,
@@ -77,6 +77,14 @@ impl ProjectReach {
     /// Whether the engine failed since then: whatever was asked through here says nothing about a service.
     pub fn was_blind_since(&self, begun: Instant) -> bool {
         self.blind_at.lock().unwrap_or_else(|poison| poison.into_inner()).is_some_and(|at| at >= begun)
+    }
+
+    /// The same way, with the containers of a listing: where they are is asked at every call all the same, but nobody has
+    /// to list them first.
+    #[must_use]
+    pub fn with_containers(self, containers: Vec<(ServiceName, String)>) -> Self {
+        *self.containers.lock().unwrap_or_else(|poison| poison.into_inner()) = containers.into_iter().collect();
+        self
     }
 
     /// The same way, telling `sink` what hooks say.
@@ -119,9 +127,18 @@ impl ProjectReach {
     }
 
     async fn address(&self, service: &ServiceName) -> Result<Ipv4Addr, AccessError> {
+        let just_now = || self.just_now.lock().unwrap_or_else(|poison| poison.into_inner());
+        let known = just_now().get(service).copied().filter(|(at, _)| at.elapsed() < JUST_NOW);
+        if let Some((_, address)) = known {
+            return Ok(address);
+        }
+        let begun = Instant::now();
         let container = self.container(service).await?;
         match (&container.state, container.address) {
-            (ContainerState::Running, Some(address)) => Ok(address),
+            (ContainerState::Running, Some(address)) => {
+                just_now().insert(service.clone(), (begun, address));
+                Ok(address)
+            }
             (ContainerState::Exited { code, .. }, _) => {
                 Err(AccessError::Refused(format!("{service} has exited with code {code}")))
             }
@@ -152,7 +169,32 @@ impl ProjectReach {
         deadline: Duration,
     ) -> Result<(), AccessError> {
         let address = self.address(service).await?;
-        database::set_password(address, admin_role, self.password(admin_role)?, role, password, deadline).await
+        let (admin_password, verifier) = (self.password(admin_role)?, database::verifier(password));
+        self.reach.wire.set_password(address, admin_role, admin_password, role, &verifier, deadline).await
+    }
+
+    /// Runs the template set's own statements in order as one of its roles, a superuser too.
+    ///
+    /// # Errors
+    /// [`AccessError`]; some of them may have run.
+    pub async fn admin(
+        &self,
+        service: &ServiceName,
+        role: &str,
+        statements: &[String],
+        deadline: Duration,
+    ) -> Result<(), AccessError> {
+        let address = self.address(service).await?;
+        self.reach.wire.admin(address, role, self.password(role)?, statements, deadline).await
+    }
+
+    /// The whole number that one of the template set's own queries answers.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub async fn number(&self, service: &ServiceName, role: &str, query: &str, deadline: Duration) -> Result<i64, AccessError> {
+        let address = self.address(service).await?;
+        self.reach.wire.number(address, role, self.password(role)?, query, deadline).await
     }
 }
 
@@ -160,16 +202,17 @@ impl ProjectReach {
 impl ServiceAccess for ProjectReach {
     async fn http(&self, request: ServiceRequest) -> Result<ServiceResponse, AccessError> {
         let address = self.address(&request.service).await?;
-        http::exchange(&self.reach.client, address, request, &self.secrets).await
+        http::exchange(self.reach.wire.as_ref(), address, request, &self.secrets).await
     }
 
     async fn tcp(&self, service: &ServiceName, port: u16, deadline: Duration) -> Result<Duration, AccessError> {
         let address = SocketAddr::from((self.address(service).await?, port));
-        let begun = Instant::now();
-        match tokio::time::timeout(deadline, tokio::net::TcpStream::connect(address)).await {
-            Ok(Ok(_)) => Ok(begun.elapsed()),
-            Ok(Err(error)) => Err(AccessError::Refused(format!("{service}:{port}: {}", error.kind()))),
-            Err(_) => Err(AccessError::TimedOut(format!("{service}:{port} did not answer within {} ms", deadline.as_millis()))),
+        match self.reach.wire.tcp(address, deadline).await {
+            Ok(took) => Ok(took),
+            Err(AccessError::TimedOut(_)) => {
+                Err(AccessError::TimedOut(format!("{service}:{port} did not answer within {} ms", deadline.as_millis())))
+            }
+            Err(error) => Err(AccessError::Refused(format!("{service}:{port}: {error}"))),
         }
     }
 
@@ -179,12 +222,12 @@ impl ServiceAccess for ProjectReach {
 
     async fn db_login(&self, service: &ServiceName, port: u16, role: &str, deadline: Duration) -> Result<Duration, AccessError> {
         let address = self.address(service).await?;
-        database::login(SocketAddr::from((address, port)), role, self.password(role)?, deadline).await
+        self.reach.wire.login(SocketAddr::from((address, port)), role, self.password(role)?, deadline).await
     }
 
     async fn sql(&self, service: &ServiceName, role: &str, statement: &str, deadline: Duration) -> Result<u64, AccessError> {
         let address = self.address(service).await?;
-        database::run(address, role, self.password(role)?, statement, deadline).await
+        self.reach.wire.sql(address, role, self.password(role)?, statement, deadline).await
     }
 
     async fn progress(&self, text: &str) {

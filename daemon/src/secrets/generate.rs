@@ -28,20 +28,32 @@ pub enum GenerateError {
 /// # Errors
 /// [`GenerateError`].
 pub fn generate(specs: &[SecretSpec], given: Option<Secret<String>>, now: UnixMillis) -> Result<ProjectSecrets, GenerateError> {
-    let mut values = BTreeMap::new();
-    for spec in specs.iter().filter(|spec| spec.kind != SecretKind::Jwt) {
-        let value = match (&given, spec.kind) {
-            (Some(given), SecretKind::OwnerPassword) => given.clone(),
-            _ => random(spec)?,
-        };
-        values.insert(spec.name.clone(), value);
+    let owners = specs.iter().find(|spec| spec.kind == SecretKind::OwnerPassword);
+    let given = owners.and_then(|spec| Some((spec.name.clone(), given?)));
+    Ok(complete(specs, ProjectSecrets::from_values(given.into_iter().collect()), now)?.0)
+}
+
+/// What a project has, and what the set declares beyond it, made now. Returns the names of what was made, too.
+///
+/// # Errors
+/// [`GenerateError`].
+pub fn complete(
+    specs: &[SecretSpec],
+    have: ProjectSecrets,
+    now: UnixMillis,
+) -> Result<(ProjectSecrets, Vec<String>), GenerateError> {
+    let missing: Vec<&SecretSpec> = specs.iter().filter(|spec| have.get(&spec.name).is_none()).collect();
+    let mut values: BTreeMap<String, Secret<String>> =
+        have.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
+    for spec in missing.iter().filter(|spec| spec.kind != SecretKind::Jwt) {
+        values.insert(spec.name.clone(), random(spec)?);
     }
-    for spec in specs.iter().filter(|spec| spec.kind == SecretKind::Jwt) {
+    for spec in missing.iter().filter(|spec| spec.kind == SecretKind::Jwt) {
         let signer = spec.signed_with.as_ref().and_then(|name| values.get(name));
-        let signer = signer.ok_or_else(|| GenerateError::Sign(spec.name.clone()))?;
-        values.insert(spec.name.clone(), sign(spec, signer, now)?);
+        let signer = signer.ok_or_else(|| GenerateError::Sign(spec.name.clone()))?.clone();
+        values.insert(spec.name.clone(), sign(spec, &signer, now)?);
     }
-    Ok(ProjectSecrets::from_values(values))
+    Ok((ProjectSecrets::from_values(values), missing.iter().map(|spec| spec.name.clone()).collect()))
 }
 
 /// A value that is a role's password begins with a letter: a leading `-` is taken for an option by some

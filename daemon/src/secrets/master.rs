@@ -15,6 +15,8 @@ use crate::domain::{InstallationId, ProjectRef, Secret};
 const SECRET_CHARS_MIN: usize = 32;
 /// XChaCha20's nonce: long enough to be drawn at random for every value.
 const NONCE_BYTES: usize = 24;
+/// What the sealed hashing key belongs to; no project's ref is spelled like this.
+const HASH_KEY: &str = "installation\0hash key";
 
 /// Why a value cannot be sealed or opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,12 +39,16 @@ pub enum SealError {
     /// Changed, or moved to another project or name.
     #[error("secret `{0}` cannot be opened: its bytes were changed or belong elsewhere")]
     Damaged(String),
+    /// The passphrase of a key in a file is too short, or another one.
+    #[error("the key's passphrase: {0}")]
+    Passphrase(String),
     /// The operating system gave no random bytes, or derivation failed.
     #[error("no key could be made: {0}")]
     System(String),
 }
 
 /// The key of one installation. No Debug, Display or Serialize.
+#[derive(Clone)]
 pub struct MasterKey {
     seal: Zeroizing<[u8; 32]>,
     hash: Zeroizing<[u8; 32]>,
@@ -85,11 +91,7 @@ impl MasterKey {
     /// # Errors
     /// [`SealError::System`].
     pub fn seal(&self, project: &ProjectRef, name: &str, value: &Secret<String>) -> Result<Vec<u8>, SealError> {
-        let nonce: [u8; NONCE_BYTES] = random_bytes(NONCE_BYTES).map_err(system)?.as_slice().try_into().map_err(system)?;
-        let aad = format!("{project}\0{name}");
-        let payload = Payload { msg: value.expose().as_bytes(), aad: aad.as_bytes() };
-        let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload).map_err(system)?;
-        Ok([nonce.as_slice(), &sealed].concat())
+        self.seal_bytes(&format!("{project}\0{name}"), value.expose().as_bytes())
     }
 
     /// The inverse of [`MasterKey::seal`].
@@ -101,11 +103,41 @@ impl MasterKey {
             return Err(SealError::OtherKey { name: name.to_owned(), sealed_under: key_id.to_owned(), key: self.id.clone() });
         }
         let damaged = || SealError::Damaged(name.to_owned());
-        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or_else(damaged)?;
-        let aad = format!("{project}\0{name}");
-        let payload = Payload { msg: sealed, aad: aad.as_bytes() };
-        let opened = self.cipher().decrypt(&XNonce::from(*nonce), payload).map_err(|_| damaged())?;
-        String::from_utf8(opened).map(Secret::new).map_err(|_| damaged())
+        let opened = self.open_bytes(&format!("{project}\0{name}"), bytes).ok_or_else(damaged)?;
+        String::from_utf8(opened.to_vec()).map(Secret::new).map_err(|_| damaged())
+    }
+
+    /// The hashing key of `before`, sealed under this key. Hashes outlive a rotation: one that changed would make every
+    /// container look changed and every repeated request new.
+    ///
+    /// # Errors
+    /// [`SealError::System`].
+    pub fn seal_hash_key_of(&self, before: &Self) -> Result<Vec<u8>, SealError> {
+        self.seal_bytes(HASH_KEY, before.hash.as_ref())
+    }
+
+    /// This key with the hashing key that [`MasterKey::seal_hash_key_of`] sealed.
+    ///
+    /// # Errors
+    /// [`SealError::Damaged`].
+    pub fn with_hash_key(mut self, sealed: &[u8]) -> Result<Self, SealError> {
+        let opened = self.open_bytes(HASH_KEY, sealed);
+        let hash = opened.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
+        self.hash = Zeroizing::new(hash.ok_or_else(|| SealError::Damaged("the hashing key".to_owned()))?);
+        Ok(self)
+    }
+
+    fn seal_bytes(&self, belongs: &str, value: &[u8]) -> Result<Vec<u8>, SealError> {
+        let nonce: [u8; NONCE_BYTES] = random_bytes(NONCE_BYTES).map_err(system)?.as_slice().try_into().map_err(system)?;
+        let payload = Payload { msg: value, aad: belongs.as_bytes() };
+        let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload).map_err(system)?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    fn open_bytes(&self, belongs: &str, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
+        let payload = Payload { msg: sealed, aad: belongs.as_bytes() };
+        self.cipher().decrypt(&XNonce::from(*nonce), payload).ok().map(Zeroizing::new)
     }
 
     /// HMAC-SHA256 over the parts, each preceded by its length, as 64 hexadecimal digits. Hashes over secrets
@@ -164,5 +196,16 @@ mod tests {
         assert!(matches!(two.open(&project("a"), "DB", one.id(), &sealed), Err(SealError::OtherKey { .. })));
         let installation = InstallationId::parse(&"ab".repeat(16)).expect("an id");
         assert!(matches!(MasterKey::derive(&Secret::new("short".to_owned()), &installation), Err(SealError::TooShort(5))));
+    }
+
+    #[test]
+    fn hashes_outlive_a_change_of_the_key() {
+        let (one, two) = (key(&"s".repeat(32)), key(&"t".repeat(32)));
+        let (before, id) = (one.hash(&["a"]), two.id().to_owned());
+        assert_ne!(two.hash(&["a"]), before);
+        let sealed = two.seal_hash_key_of(&one).expect("sealed");
+        assert!(one.clone().with_hash_key(&sealed).is_err(), "it is sealed under the new key");
+        let two = two.with_hash_key(&sealed).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((two.hash(&["a"]), two.id()), (before, id.as_str()));
     }
 }

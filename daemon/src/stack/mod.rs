@@ -4,6 +4,7 @@
 //! [`fence::check`] turns it into a [`FencedStack`], and only a fenced stack can reach a backend.
 
 pub mod compose;
+pub mod diff;
 pub mod fence;
 mod image;
 pub mod label_keys;

@@ -1,9 +1,9 @@
 //! Accepting a create, a retry or a delete: one transaction each, so that nothing is half accepted.
 
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::Row;
 
-use super::{NewOperation, Result, Store, StoreError};
-use crate::domain::{OperationKind, ProjectRef, ProjectStatus, UnixMillis};
+use super::{NewOperation, Result, Store, StoreError, Tx};
+use crate::domain::{ProjectRef, ProjectStatus, Resources, ServiceName, UnixMillis};
 
 /// Everything a create needs to exist from its first moment on.
 pub struct NewProject {
@@ -19,6 +19,10 @@ pub struct NewProject {
     pub template_set: String,
     /// The image set.
     pub image_set: String,
+    /// Services of the template set that are off.
+    pub without: Vec<ServiceName>,
+    /// What it may use.
+    pub resources: Resources,
     /// Port name and host port.
     pub ports: Vec<(String, u16)>,
     /// The /27.
@@ -68,7 +72,7 @@ impl Store {
         let engine = engine_of(&mut tx, &project.region).await?;
         sqlx::query(
             "INSERT INTO projects (id, name, organization_id, region, status, generation, template_set, image_set, \
-             next_event, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9)",
+             next_event, created_at, updated_at, services_off) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9, $10)",
         )
         .bind(project.id.as_str())
         .bind(&project.name)
@@ -79,8 +83,10 @@ impl Store {
         .bind(&project.template_set)
         .bind(&project.image_set)
         .bind(now)
+        .bind(super::parse(serde_json::to_string(&project.without))?)
         .execute(&mut *tx)
         .await?;
+        super::budgets::write(&mut tx, &project.id, &project.resources, now).await?;
         for (name, port) in &project.ports {
             sqlx::query("INSERT INTO ports (engine_id, port, name, project_id) VALUES ($1, $2, $3, $4)")
                 .bind(&engine)
@@ -138,30 +144,41 @@ impl Store {
     /// [`StoreError::Clash`] with `UnfinishedOperation` when another operation runs.
     pub async fn accept_operation(&self, operation: &NewOperation, allowed: &[ProjectStatus], now: UnixMillis) -> Result<()> {
         let mut tx = self.begin().await?;
-        let row =
-            sqlx::query("SELECT status FROM projects WHERE id = $1").bind(operation.project.as_str()).fetch_one(&mut *tx).await?;
-        let status: String = row.get(0);
-        if !allowed.iter().any(|state| state.as_str() == status) {
-            return Err(StoreError::Transition(status));
-        }
-        let next = match operation.kind {
-            OperationKind::Create => ProjectStatus::Creating,
-            OperationKind::Delete => ProjectStatus::Deleting,
-        };
-        sqlx::query("UPDATE projects SET status = $2, generation = $3, updated_at = $4 WHERE id = $1")
-            .bind(operation.project.as_str())
-            .bind(next.as_str())
-            .bind(operation.generation)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
+        enter_transition(&mut tx, operation, allowed, None, now).await?;
         operation.insert(&mut tx, now).await?;
         tx.commit().await?;
         Ok(())
     }
 }
 
-async fn find_key(tx: &mut Transaction<'_, Sqlite>, token_id: &str, key: &str, body: &str) -> Result<Option<Accepted>> {
+/// Moves the project into the operation's transition, if it stands where it may.
+pub(super) async fn enter_transition(
+    tx: &mut Tx,
+    operation: &NewOperation,
+    allowed: &[ProjectStatus],
+    generation: Option<i64>,
+    now: UnixMillis,
+) -> Result<()> {
+    let row = sqlx::query("SELECT status, generation FROM projects WHERE id = $1")
+        .bind(operation.project.as_str())
+        .fetch_one(&mut **tx)
+        .await?;
+    let status: String = row.get(0);
+    let moved = generation.is_some_and(|generation| generation != row.get::<i64, _>(1));
+    if moved || !allowed.iter().any(|state| state.as_str() == status) {
+        return Err(StoreError::Transition(status));
+    }
+    sqlx::query("UPDATE projects SET status = $2, generation = $3, updated_at = $4 WHERE id = $1")
+        .bind(operation.project.as_str())
+        .bind(operation.kind.transit().as_str())
+        .bind(operation.generation)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+async fn find_key(tx: &mut Tx, token_id: &str, key: &str, body: &str) -> Result<Option<Accepted>> {
     let row = sqlx::query("SELECT body_hash, project_id FROM idempotency_keys WHERE token_id = $1 AND key_hash = $2")
         .bind(token_id)
         .bind(key)
@@ -176,7 +193,13 @@ async fn find_key(tx: &mut Transaction<'_, Sqlite>, token_id: &str, key: &str, b
     }
 }
 
-pub(super) async fn engine_of(tx: &mut Transaction<'_, Sqlite>, region: &str) -> Result<String> {
+pub(super) async fn engine_of(tx: &mut Tx, region: &str) -> Result<String> {
     let row = sqlx::query("SELECT engine_id FROM regions WHERE name = $1").bind(region).fetch_one(&mut **tx).await?;
     Ok(row.get(0))
+}
+
+pub(super) async fn engine_of_project(tx: &mut Tx, project: &ProjectRef) -> Result<String> {
+    let row = sqlx::query("SELECT region FROM projects WHERE id = $1").bind(project.as_str()).fetch_one(&mut **tx).await?;
+    let region: String = row.get(0);
+    engine_of(tx, &region).await
 }

@@ -23,8 +23,17 @@ pub enum Clash {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The URL's scheme is none of ours.
-    #[error("database_url begins with `{0}:`; this build speaks sqlite:")]
+    #[error("database_url begins with `{0}:`: use sqlite: or postgres:")]
     Unsupported(String),
+    /// A PostgreSQL database that cannot hold every text.
+    #[error("the database's encoding is {0}: make one with ENCODING 'UTF8'")]
+    Encoding(String),
+    /// Another daemon acts on the store.
+    #[error("another daemon works on this store: stop it, or start this one with --standby to wait for its end")]
+    Held,
+    /// This daemon was replaced: what it still wants to write comes too late.
+    #[error("this daemon does not act on the store any more: another one may have taken over")]
+    LeaseLost,
     /// A unique constraint said no.
     #[error("already there: {0:?}")]
     Clash(Clash),
@@ -34,6 +43,14 @@ pub enum StoreError {
     /// A row holds what no version of ours writes.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(String),
+    /// A store of another version, which only looking at it must not change.
+    #[error("the store has schema {found}, this program knows {ours}: use the program that the daemon runs, or start it once")]
+    Schema {
+        /// What the store has.
+        found: i64,
+        /// What this build makes.
+        ours: i64,
+    },
     /// The database failed.
     #[error("the store failed: {0}")]
     Database(String),
@@ -44,8 +61,11 @@ impl StoreError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Clash(_) => ErrorClass::Conflict,
-            Self::Database(_) => ErrorClass::Retry,
-            Self::Unsupported(_) | Self::Transition(_) | Self::Corrupt(_) => ErrorClass::Permanent,
+            Self::Database(_) | Self::LeaseLost => ErrorClass::Retry,
+            Self::Held => ErrorClass::Conflict,
+            Self::Unsupported(_) | Self::Encoding(_) | Self::Transition(_) | Self::Corrupt(_) | Self::Schema { .. } => {
+                ErrorClass::Permanent
+            }
         }
     }
 }

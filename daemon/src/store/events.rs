@@ -1,9 +1,9 @@
 //! What happened to a project, kept so that a watcher who was away can catch up (decision 23).
 
 use serde::Serialize;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::Row;
 
-use super::{Result, Store, word};
+use super::{Result, Store, Tx, word};
 use crate::domain::{ProjectRef, UnixMillis};
 
 /// Events kept per project; older ones are dropped.
@@ -19,6 +19,8 @@ pub enum EventKind {
     Status,
     /// A service's health changed.
     Health,
+    /// A project's storage passed one of its levels.
+    Budget,
     /// An operation ended: nothing more comes of it.
     End,
 }
@@ -30,12 +32,13 @@ impl EventKind {
             Self::Step => "step",
             Self::Status => "status",
             Self::Health => "health",
+            Self::Budget => "budget",
             Self::End => "end",
         }
     }
 
     fn from_word(word: &str) -> Option<Self> {
-        [Self::Step, Self::Status, Self::Health, Self::End].into_iter().find(|kind| kind.as_str() == word)
+        [Self::Step, Self::Status, Self::Health, Self::Budget, Self::End].into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
@@ -84,13 +87,7 @@ impl Store {
 }
 
 /// Appends an event inside a transaction.
-pub(super) async fn append(
-    tx: &mut Transaction<'_, Sqlite>,
-    project: &ProjectRef,
-    kind: EventKind,
-    data: &str,
-    now: UnixMillis,
-) -> Result<i64> {
+pub(super) async fn append(tx: &mut Tx, project: &ProjectRef, kind: EventKind, data: &str, now: UnixMillis) -> Result<i64> {
     let row = sqlx::query("UPDATE projects SET next_event = next_event + 1 WHERE id = $1 RETURNING next_event")
         .bind(project.as_str())
         .fetch_one(&mut **tx)

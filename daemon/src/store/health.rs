@@ -1,8 +1,8 @@
-//! Observations: how each service was last seen, and since when; what a project last used.
+//! Observations: how each service was last seen, and since when.
 
 use sqlx::Row;
 
-use super::{Result, Store};
+use super::{Result, Store, text};
 use crate::domain::{ProjectRef, ServiceName, ServiceState, UnixMillis};
 
 /// How one service was last seen.
@@ -40,57 +40,22 @@ pub struct UsageSample {
 }
 
 impl Store {
-    /// Keeps the newest sample.
+    /// Writes what was seen; `since` moves only when the state changes. Returns whether it changed, or `None` when the
+    /// project has ended or was paused meanwhile: then nothing is kept.
     ///
     /// # Errors
     /// [`super::StoreError::Database`].
-    pub async fn set_usage(&self, project: &ProjectRef, sample: UsageSample) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO usage_samples (project_id, cpu_millis, memory_bytes, storage_bytes, observed_at) \
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (project_id) DO UPDATE SET \
-             cpu_millis = $2, memory_bytes = $3, storage_bytes = $4, observed_at = $5",
-        )
-        .bind(project.as_str())
-        .bind(sample.cpu_millis)
-        .bind(sample.memory_bytes)
-        .bind(sample.storage_bytes)
-        .bind(sample.observed_at)
-        .execute(&self.writer)
-        .await?;
-        Ok(())
-    }
-
-    /// The newest sample.
-    ///
-    /// # Errors
-    /// [`super::StoreError::Database`].
-    pub async fn usage(&self, project: &ProjectRef) -> Result<Option<UsageSample>> {
-        let row =
-            sqlx::query("SELECT cpu_millis, memory_bytes, storage_bytes, observed_at FROM usage_samples WHERE project_id = $1")
-                .bind(project.as_str())
-                .fetch_optional(&self.readers)
-                .await?;
-        Ok(row.map(|row| UsageSample {
-            cpu_millis: row.get(0),
-            memory_bytes: row.get(1),
-            storage_bytes: row.get(2),
-            observed_at: row.get(3),
-        }))
-    }
-
-    /// Writes what was seen; `since` moves only when the state changes. Returns whether it changed. What was seen of a
-    /// project that has ended meanwhile is dropped.
-    ///
-    /// # Errors
-    /// [`super::StoreError::Database`].
-    pub async fn observe(&self, project: &ProjectRef, seen: &Observation) -> Result<bool> {
+    pub async fn observe(&self, project: &ProjectRef, seen: &Observation) -> Result<Option<bool>> {
+        if self.is_written(project, seen).await? {
+            return Ok(Some(false));
+        }
         let mut tx = self.begin().await?;
-        let over = sqlx::query("SELECT 1 FROM projects WHERE id = $1 AND status IN ('FAILED', 'DELETED')")
+        let over = sqlx::query("SELECT 1 FROM projects WHERE id = $1 AND status IN ('FAILED', 'PAUSED', 'DELETED')")
             .bind(project.as_str())
             .fetch_optional(&mut *tx)
             .await?;
         if over.is_some() {
-            return Ok(false);
+            return Ok(None);
         }
         let before = sqlx::query("SELECT state, since FROM observations WHERE project_id = $1 AND service = $2")
             .bind(project.as_str())
@@ -110,8 +75,8 @@ impl Store {
         .bind(project.as_str())
         .bind(seen.service.as_str())
         .bind(seen.state.as_str())
-        .bind(&seen.reason)
-        .bind(&seen.endpoint)
+        .bind(text(&seen.reason))
+        .bind(text(&seen.endpoint))
         .bind(seen.latency_ms)
         .bind(&seen.container_id)
         .bind(since)
@@ -119,7 +84,26 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(before.is_none_or(|(state, _)| state != seen.state.as_str()))
+        Ok(Some(before.is_none_or(|(state, _)| state != seen.state.as_str())))
+    }
+
+    /// Whether the row says all of this but when it was looked at: after a start every service is looked at for the first
+    /// time, and most are as they were.
+    async fn is_written(&self, project: &ProjectRef, seen: &Observation) -> Result<bool> {
+        let row = sqlx::query(
+            "SELECT o.state, o.reason, o.endpoint, o.container_id FROM observations o JOIN projects p ON p.id = o.project_id \
+             WHERE o.project_id = $1 AND o.service = $2 AND p.status NOT IN ('FAILED', 'PAUSED', 'DELETED')",
+        )
+        .bind(project.as_str())
+        .bind(seen.service.as_str())
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.is_some_and(|row| {
+            row.get::<&str, _>(0) == seen.state.as_str()
+                && row.get::<String, _>(1) == text(&seen.reason)
+                && row.get::<String, _>(2) == text(&seen.endpoint)
+                && row.get::<Option<String>, _>(3) == seen.container_id
+        }))
     }
 
     /// The last observation of every service that was ever looked at.

@@ -1,76 +1,91 @@
 //! Everything that must survive: sqlx lives here and nowhere else. The store speaks in transactions of
 //! the domain ("accept a project", "record a step"), never in rows.
 //!
-//! SQLite is opened with WAL, `synchronous=FULL` (a commit that was acknowledged survives a power cut) and
-//! foreign keys; one connection writes, others read. Write transactions begin IMMEDIATE: a deferred one that
-//! upgrades later answers busy at once and ignores the time-out. SQL is portable (`$N`, integers for time and
-//! booleans), so that PostgreSQL is a second migration folder and not a second store.
+//! It works on SQLite and on PostgreSQL, whichever `database_url` names; `database.rs` has what differs.
+//!
+//! How to write a store function:
+//! - Reading: `sqlx::query(SQL).bind(..).fetch_..(&self.readers)`; a row is an [`AnyRow`](sqlx::any::AnyRow).
+//! - One statement that writes: `self.write(sqlx::query(SQL).bind(..)).await?`, which gives the number of rows.
+//! - More than one: `let mut tx = self.begin().await?`, statements on `&mut *tx`, `tx.commit().await?`. What a
+//!   transaction reads stays true until it commits: no other writes meanwhile, on both databases. A helper takes
+//!   `tx: &mut Tx` and uses `&mut **tx`. There is no other way to write: both ask whether the lease is still ours.
+//! - SQL that both databases take: `$N`, BIGINT (an `i64`, also for 0/1), TEXT, BLOB or BYTEA, `ON CONFLICT`,
+//!   `RETURNING`. Bind the column's own type: PostgreSQL does not compare a number with a text. No `CAST`, no
+//!   functions of one database. `ORDER BY` a text of a-z, 0-9 only, where the order matters: collations differ.
+//! - Text that came from outside (a message, a log line) goes through [`text`]: PostgreSQL refuses a NUL in it.
+//! - A new constraint that callers must tell apart goes into `error.rs`, with both databases' names for it.
+//! - A test of it goes into `tests/store/`, which runs on both.
 
 mod accept;
+mod budgets;
+mod copy;
+mod database;
 mod error;
 mod events;
 mod health;
+mod lease;
+mod lost;
 mod migrations;
+mod notices;
 mod operations;
 mod people;
 mod projects;
 mod reservations;
 mod sealed;
+mod standing;
+mod update;
+mod usage;
 
-use std::path::Path;
-use std::str::FromStr;
-use std::time::Duration;
+use std::sync::Arc;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Row, Sqlite, Transaction};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyPool, Row, Transaction};
 
 use crate::domain::{InstallationId, UnixMillis};
 
 pub use accept::{Accepted, NewProject, Taken};
+pub use budgets::{Budget, Committed};
 pub use error::{Clash, StoreError};
 pub use events::{Event, EventKind};
 pub use health::{Observation, UsageSample};
+pub use lease::{Lease, Occupied};
+pub use lost::{Adoption, Holder};
+pub use notices::News;
 pub use operations::{Again, ImagePin, NewOperation};
 pub use people::{AuditEntry, Token};
 pub use projects::{ListFilter, Page};
+pub use sealed::Sealed;
+pub use standing::Standing;
+pub use update::Additions;
+pub use usage::Grain;
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+/// A transaction that writes.
+type Tx = Transaction<'static, Any>;
 
 /// The store. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    database: database::Database,
+    readers: AnyPool,
+    /// `None` for whoever is not the daemon, a command for example.
+    fence: Option<Arc<lease::Fence>>,
 }
 
-/// How long a writer waits for the lock before it is an error.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections that only read.
-const READERS: u32 = 4;
-
 impl Store {
-    /// Opens `sqlite://PATH`, makes the file (0600, in a folder that must exist) and brings its schema up to date.
+    /// Opens `sqlite://PATH` or `postgres://USER@HOST:PORT/DATABASE` and brings its schema up to date. SQLite's file is
+    /// made (0600, in a folder that must exist), PostgreSQL's database must be there. The one daemon that acts on a
+    /// store opens it with [`Store::open_leased`].
     ///
     /// # Errors
-    /// [`StoreError::Unsupported`] for another scheme, [`StoreError::Database`] when it cannot be opened.
+    /// [`StoreError::Unsupported`] for another scheme, [`StoreError::Encoding`] for a PostgreSQL database that cannot
+    /// hold every text, [`StoreError::Database`] when it cannot be opened.
     pub async fn open(database_url: &str) -> Result<Self> {
-        if !database_url.starts_with("sqlite:") {
-            let scheme = database_url.split(':').next().unwrap_or_default().to_owned();
-            return Err(StoreError::Unsupported(scheme));
-        }
-        let options = SqliteConnectOptions::from_str(database_url)?
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            // A statement that waits for a slow disk is no fault that anybody could mend; sqlx would warn after 1 s.
-            .disable_statement_logging();
-        make_private(options.get_filename())?;
-        let writer = pool_options(1).connect_with(options.clone()).await?;
-        migrations::run(&writer).await?;
-        let readers = pool_options(READERS).connect_with(options.read_only(true)).await?;
-        Ok(Self { writer, readers })
+        let database = database::Database::open(database_url).await?;
+        database.migrate().await?;
+        Ok(Self { readers: database.readers.clone(), database, fence: None })
     }
 
     /// The installation's id and the id of the key its secrets are sealed under, made on first use.
@@ -122,36 +137,41 @@ impl Store {
     pub async fn places(&self) -> Result<(Vec<String>, Vec<String>)> {
         let regions = sqlx::query("SELECT name FROM regions ORDER BY name").fetch_all(&self.readers).await?;
         let organizations = sqlx::query("SELECT id FROM organizations ORDER BY id").fetch_all(&self.readers).await?;
-        let first = |rows: Vec<sqlx::sqlite::SqliteRow>| rows.iter().map(|row| row.get(0)).collect();
+        let first = |rows: Vec<AnyRow>| rows.iter().map(|row| row.get(0)).collect();
         Ok((first(regions), first(organizations)))
     }
 
-    /// Waits for readers and the writer to finish and closes the file.
+    /// Waits for readers and the writer to finish and closes the connections.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        self.database.close().await;
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    /// Connections that are in use or being opened now: statements that have not answered yet.
+    pub fn in_use(&self) -> usize {
+        self.database.in_use()
+    }
+
+    /// A transaction that writes: what it reads stays true until it commits.
+    async fn begin(&self) -> Result<Tx> {
+        let (tx, epoch) = self.database.begin(self.fence.is_some()).await?;
+        if let Some(fence) = &self.fence {
+            fence.check(epoch)?;
+        }
+        Ok(tx)
+    }
+
+    /// One statement that writes; how many rows it touched.
+    async fn write(&self, statement: Query<'_, Any, AnyArguments>) -> Result<u64> {
+        let mut tx = self.begin().await?;
+        let done = statement.execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(done.rows_affected())
     }
 }
 
-/// Writers queue for one connection: a wait is an error at its end (30 s, sqlx's own limit) and no warning before.
-fn pool_options(connections: u32) -> SqlitePoolOptions {
-    let options = SqlitePoolOptions::new().max_connections(connections);
-    let end = options.get_acquire_timeout();
-    options.acquire_slow_threshold(end)
-}
-
-/// Every database of ours holds sealed secrets: only the owner may read it, from the first byte on.
-fn make_private(file: &Path) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    if file.as_os_str() == ":memory:" {
-        return Ok(());
-    }
-    let opened = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(file);
-    opened.map(drop).map_err(|error| StoreError::Database(format!("{}: {error}", file.display())))
+/// Text as both databases take it: a service may write a NUL into its last words.
+fn text(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 fn parse<T, E: std::fmt::Display>(parsed: std::result::Result<T, E>) -> Result<T> {

@@ -37,14 +37,14 @@ impl Store {
     /// # Errors
     /// [`super::StoreError::Database`].
     pub async fn insert_token(&self, token: &Token, hash: &str, now: UnixMillis) -> Result<()> {
-        sqlx::query("INSERT INTO tokens (id, name, hash, organization_id, created_at) VALUES ($1, $2, $3, $4, $5)")
-            .bind(&token.id)
-            .bind(&token.name)
-            .bind(hash)
-            .bind(&token.organization_id)
-            .bind(now)
-            .execute(&self.writer)
-            .await?;
+        let statement =
+            sqlx::query("INSERT INTO tokens (id, name, hash, organization_id, created_at) VALUES ($1, $2, $3, $4, $5)")
+                .bind(&token.id)
+                .bind(&token.name)
+                .bind(hash)
+                .bind(&token.organization_id)
+                .bind(now);
+        self.write(statement).await?;
         Ok(())
     }
 
@@ -65,15 +65,15 @@ impl Store {
     /// # Errors
     /// [`super::StoreError::Database`].
     pub async fn audit(&self, entry: &AuditEntry, now: UnixMillis) -> Result<()> {
-        sqlx::query("INSERT INTO audit (id, at, token_id, action, project_id, detail) VALUES ($1, $2, $3, $4, $5, $6)")
-            .bind(&entry.id)
-            .bind(now)
-            .bind(&entry.token_id)
-            .bind(&entry.action)
-            .bind(&entry.project_id)
-            .bind(&entry.detail)
-            .execute(&self.writer)
-            .await?;
+        let statement =
+            sqlx::query("INSERT INTO audit (id, at, token_id, action, project_id, detail) VALUES ($1, $2, $3, $4, $5, $6)")
+                .bind(&entry.id)
+                .bind(now)
+                .bind(&entry.token_id)
+                .bind(&entry.action)
+                .bind(&entry.project_id)
+                .bind(&entry.detail);
+        self.write(statement).await?;
         Ok(())
     }
 }

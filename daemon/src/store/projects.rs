@@ -1,10 +1,12 @@
 //! Reading projects.
 
+use std::collections::BTreeMap;
+
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::{Result, Store, StoreError, parse, word};
-use crate::domain::{LastError, Project, ProjectRef, ProjectStatus, UnixMillis};
+use crate::domain::{LastError, OperationId, Project, ProjectRef, ProjectStatus};
 
 /// Which projects to list.
 #[derive(Debug, Default)]
@@ -36,10 +38,7 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn project(&self, id: &ProjectRef) -> Result<Option<Project>> {
         let row = sqlx::query(select("WHERE p.id = $1")).bind(id.as_str()).fetch_optional(&self.readers).await?;
-        match row {
-            Some(row) => Ok(Some(self.read(&row).await?)),
-            None => Ok(None),
-        }
+        Ok(self.read(row.as_slice()).await?.pop())
     }
 
     /// A page of projects.
@@ -59,32 +58,11 @@ impl Store {
             .bind(i64::from(filter.limit) + 1)
             .fetch_all(&self.readers)
             .await?;
-        let mut projects = Vec::with_capacity(rows.len());
-        for row in &rows {
-            projects.push(self.read(row).await?);
-        }
+        let mut projects = self.read(&rows).await?;
         let more = projects.len() > filter.limit as usize;
         projects.truncate(filter.limit as usize);
         let next_cursor = if more { projects.last().map(|project| project.id.clone()) } else { None };
         Ok(Page { projects, next_cursor })
-    }
-
-    /// Moves an active project between healthy and unhealthy. Returns whether it changed; a project in any
-    /// other state is left alone.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn set_active_status(&self, id: &ProjectRef, status: ProjectStatus, now: UnixMillis) -> Result<bool> {
-        let done = sqlx::query(
-            "UPDATE projects SET status = $2, updated_at = $3 \
-             WHERE id = $1 AND status <> $2 AND status IN ('ACTIVE_HEALTHY', 'ACTIVE_UNHEALTHY')",
-        )
-        .bind(id.as_str())
-        .bind(status.as_str())
-        .bind(now)
-        .execute(&self.writer)
-        .await?;
-        Ok(done.rows_affected() == 1)
     }
 
     /// How many projects are in each state.
@@ -97,32 +75,48 @@ impl Store {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    async fn read(&self, row: &SqliteRow) -> Result<Project> {
-        let id = parse(ProjectRef::parse(row.get("id")))?;
-        let ports = sqlx::query("SELECT name, port FROM ports WHERE project_id = $1 ORDER BY name")
-            .bind(id.as_str())
-            .fetch_all(&self.readers)
-            .await?;
-        let ports = ports.iter().map(|port| Ok((port.get(0), parse(u16::try_from(port.get::<i64, _>(1)))?)));
-        let status: String = row.get("status");
-        Ok(Project {
-            name: row.get("name"),
-            organization_id: row.get("organization_id"),
-            region: row.get("region"),
-            status: word("projects.status", &status, ProjectStatus::from_word(&status))?,
-            generation: row.get("generation"),
-            template_set: row.get("template_set"),
-            image_set: row.get("image_set"),
-            subnet: row.get::<Option<String>, _>("subnet").unwrap_or_default(),
-            ports: ports.collect::<Result<_>>()?,
-            last_error: last_error(row)?,
-            created_at: row.get("created_at"),
-            updated_at: row.get("updated_at"),
-            activated_at: row.get("activated_at"),
-            deleted_at: row.get("deleted_at"),
-            id,
-        })
+    /// These rows, ordered by ref, with the ports of all of them in one more statement: a page is two statements however
+    /// long it is. The span of refs is asked for and not each one, so that the statement is always the same.
+    async fn read(&self, rows: &[AnyRow]) -> Result<Vec<Project>> {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Vec::new()) };
+        let found = sqlx::query(
+            "SELECT project_id, name, port FROM ports WHERE project_id >= $1 AND project_id <= $2 ORDER BY project_id, name",
+        )
+        .bind(first.get::<String, _>("id"))
+        .bind(last.get::<String, _>("id"))
+        .fetch_all(&self.readers)
+        .await?;
+        let mut ports: BTreeMap<String, Vec<(String, u16)>> = BTreeMap::new();
+        for row in &found {
+            let port = parse(u16::try_from(row.get::<i64, _>(2)))?;
+            ports.entry(row.get(0)).or_default().push((row.get(1), port));
+        }
+        rows.iter().map(|row| one(row, ports.remove(row.get::<&str, _>("id")).unwrap_or_default())).collect()
     }
+}
+
+fn one(row: &AnyRow, ports: Vec<(String, u16)>) -> Result<Project> {
+    let status: String = row.get("status");
+    Ok(Project {
+        id: parse(ProjectRef::parse(row.get("id")))?,
+        name: row.get("name"),
+        organization_id: row.get("organization_id"),
+        region: row.get("region"),
+        status: word("projects.status", &status, ProjectStatus::from_word(&status))?,
+        generation: row.get("generation"),
+        template_set: row.get("template_set"),
+        image_set: row.get("image_set"),
+        without: parse(serde_json::from_str(row.get("services_off")))?,
+        subnet: row.get::<Option<String>, _>("subnet").unwrap_or_default(),
+        ports,
+        resources: super::budgets::read(row),
+        last_error: last_error(row)?,
+        stack_operation: row.get::<Option<String>, _>("stack_operation").map(|id| parse(OperationId::parse(&id))).transpose()?,
+        created_at: row.get("created_at"),
+        updated_at: row.get("updated_at"),
+        activated_at: row.get("activated_at"),
+        deleted_at: row.get("deleted_at"),
+    })
 }
 
 fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
@@ -131,7 +125,7 @@ fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
     ))
 }
 
-fn last_error(row: &SqliteRow) -> std::result::Result<Option<LastError>, StoreError> {
+fn last_error(row: &AnyRow) -> std::result::Result<Option<LastError>, StoreError> {
     let Some(step) = row.get::<Option<String>, _>("error_step") else { return Ok(None) };
     let tail: Option<String> = row.get("error_log_tail");
     Ok(Some(LastError {

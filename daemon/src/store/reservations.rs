@@ -1,8 +1,8 @@
 //! Ports and subnets: unique per engine by the primary key, whatever happens above.
 
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::Row;
 
-use super::{Again, Result, Store, Taken};
+use super::{Again, Result, Store, Taken, Tx};
 use crate::domain::{ProjectRef, UnixMillis};
 
 impl Store {
@@ -89,7 +89,7 @@ impl Store {
     }
 }
 
-pub(super) async fn release(tx: &mut Transaction<'_, Sqlite>, project: &ProjectRef, now: UnixMillis) -> Result<()> {
+pub(super) async fn release(tx: &mut Tx, project: &ProjectRef, now: UnixMillis) -> Result<()> {
     for table in [
         "UPDATE ports SET project_id = NULL, released_at = $2 WHERE project_id = $1",
         "UPDATE subnets SET project_id = NULL, released_at = $2 WHERE project_id = $1",

@@ -133,6 +133,9 @@ async fn stored(store: &Store, name: &str, number: u16) -> String {
         project: id.clone(),
         kind: OperationKind::Create,
         generation: 1,
+        services: Vec::new(),
+        update: None,
+        requested_by: "test".into(),
         plugins: Vec::new(),
         deadline_at: 1,
     };
@@ -143,6 +146,8 @@ async fn stored(store: &Store, name: &str, number: u16) -> String {
         region: "here".to_owned(),
         template_set: "supabase".to_owned(),
         image_set: "supabase".to_owned(),
+        without: Vec::new(),
+        resources: Default::default(),
         ports: vec![("api".to_owned(), 1000 + number)],
         subnet: format!("10.0.{}.{}/27", number / 8, number % 8 * 32),
         secrets: Vec::new(),

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
-use supamanager::domain::{ServiceName, ServiceState, TemplateSet};
+use supamanager::domain::{ServiceName, ServiceState};
 use supamanager::plugin_host::hooks::{AccessError, HookError, ProbeInput, ProbeReport, ServiceAccess};
 use supamanager::plugin_host::{HostConfig, Limits, PluginHost};
 use tokio::sync::OnceCell;
 
 use crate::access::{Answer, Fake};
-use crate::example::{example, plugins_dir};
+use crate::example::{example, example_of, plugins_dir, templates};
 use crate::guests::Plugins;
 use crate::{load, post_create_input, project, render_input};
 
@@ -58,6 +58,29 @@ async fn the_default_set_renders_with_references_and_without_a_value() {
     let prefix = "supamanager-abcdefghijklmnopqrst-";
     for (name, service) in yaml["services"].as_object().expect("services") {
         assert_eq!(service["container_name"], json!(format!("{prefix}{name}")));
+    }
+}
+
+#[tokio::test]
+async fn every_template_set_renders_with_every_image_set() {
+    let host = shipped().await;
+    let templates = templates();
+    for set in templates.set_names() {
+        let loaded = templates.set(&set).expect("a set");
+        for name in templates.image_set_names() {
+            let images = templates.images(&name).expect("an image set");
+            let image = |key: &str| images.images.get(key).cloned().unwrap_or_else(|| panic!("{name} has no {key} for {set}"));
+            let input = example_of(&loaded, image);
+            let files = host.render(&host.pins(), input).await.unwrap_or_else(|error| panic!("{set}, {name}: {error}"));
+            assert_eq!(files.len(), loaded.spec.files.len(), "{set}, {name}");
+            let file = files.iter().find(|file| file.path == "docker-compose.yml").expect("a compose file");
+            let stack =
+                supamanager::stack::compose::parse(&file.content).unwrap_or_else(|error| panic!("{set}, {name}: {error}"));
+            assert_eq!(stack.services.len(), loaded.spec.services.len(), "{set}, {name}");
+            for service in &loaded.spec.services {
+                assert_eq!(stack.services[&service.name].image, image(&service.image), "{set}, {name}");
+            }
+        }
     }
 }
 
@@ -171,12 +194,11 @@ async fn a_login_probe_lets_every_role_in() {
 }
 
 #[tokio::test]
-async fn every_probe_of_the_default_set_is_understood() {
+async fn every_probe_of_the_shipped_sets_is_understood() {
     let host = shipped().await;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates/sets/supabase");
-    let text = fs::read_to_string(folder.join("set.toml")).expect("set.toml");
-    let set: TemplateSet = toml::from_str(&text).expect("a template set");
-    for service in &set.services {
+    let templates = templates();
+    let sets: Vec<_> = templates.set_names().iter().map(|name| templates.set(name).expect("a set")).collect();
+    for service in sets.iter().flat_map(|set| &set.spec.services) {
         let spec = serde_json::to_string(&service.probe).expect("JSON");
         let fake = Fake::answering(Answer::Error(AccessError::Refused("not yet".into())));
         let report = probe(host, &spec, fake).await.expect("a report");

@@ -2,6 +2,7 @@
 //! anew after a failure, since the engine that comes back may be another version.
 
 use std::future::Future;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
@@ -48,7 +49,10 @@ impl Default for Deadlines {
 pub struct DockerBackend {
     host: String,
     pub(super) deadlines: Deadlines,
+    pub(super) with_groups: bool,
     client: Mutex<Option<Docker>>,
+    /// When the last event was that somebody heard, in nanoseconds of the engine's clock; 0 before the first.
+    pub(super) heard_ns: AtomicI64,
 }
 
 impl DockerBackend {
@@ -68,12 +72,30 @@ impl DockerBackend {
         let host = host.filter(|host| !host.is_empty()).unwrap_or("unix:///var/run/docker.sock");
         let known = ["unix:///", "tcp://", "http://"].iter().any(|scheme| host.len() > scheme.len() && host.starts_with(scheme));
         if known {
-            return Ok(Self { host: host.to_owned(), deadlines, client: Mutex::new(None) });
+            return Ok(Self {
+                host: host.to_owned(),
+                deadlines,
+                with_groups: true,
+                client: Mutex::new(None),
+                heard_ns: AtomicI64::new(0),
+            });
         }
         Err(BackendError::Rejected {
             what: format!("DOCKER_HOST={host}"),
             reason: "write unix:///path, tcp://host:port or http://host:port".to_owned(),
         })
+    }
+
+    /// The engine's address.
+    pub(super) fn address(&self) -> &str {
+        &self.host
+    }
+
+    /// The same engine; no control groups are made on its host.
+    #[must_use]
+    pub fn without_groups(mut self) -> Self {
+        self.with_groups = false;
+        self
     }
 
     /// A client whose API version was agreed upon with the engine.

@@ -1,8 +1,10 @@
 //! Containers: ensure, start, stop, remove.
 //!
-//! A container is ours by its labels; its name only makes a conflict recognisable. Ours with the same hash and
-//! generation is adopted, ours with another is replaced, anything else of that name is left alone (I3).
+//! A container is ours by its labels; its name only makes a conflict recognisable. Ours with the same hash
+//! is adopted, ours with another is replaced, what Compose made from our file gives way, anything else of that name is
+//! left alone (I3).
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
@@ -16,10 +18,13 @@ use super::DockerBackend;
 use super::errors::Cause;
 use super::{create, labels, mounts};
 use crate::backend::{BackendError, ContainerSpec, Result, keys};
+use crate::domain::{ProjectRef, ServiceName};
 
 /// Creates before giving up: for a lost reply, and for a name that a half-made container holds for a moment.
 const ATTEMPTS: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(250);
+/// Docker's own time to stop, for a container that was made without one.
+const COMPOSED_GRACE_S: u32 = 10;
 
 impl DockerBackend {
     pub(super) async fn container_there(&self, spec: &ContainerSpec<'_>) -> Result<String> {
@@ -72,7 +77,7 @@ impl DockerBackend {
 
     async fn is_as_wanted(&self, found: &ContainerSummary, spec: &ContainerSpec<'_>) -> Result<bool> {
         let read = found.labels.as_ref().and_then(labels::read);
-        let same = read.is_some_and(|l| l.spec_hash == spec.labels.spec_hash && l.generation == spec.labels.generation);
+        let same = read.is_some_and(|labels| labels.spec_hash == spec.labels.spec_hash);
         let wanted_name = format!("/{}", spec.service.container_name);
         let named = found.names.as_ref().is_some_and(|names| names.contains(&wanted_name));
         let usable = !matches!(found.state, Some(ContainerSummaryStateEnum::DEAD | ContainerSummaryStateEnum::REMOVING));
@@ -97,11 +102,16 @@ impl DockerBackend {
         }
     }
 
-    /// The name is in use: ours is removed, a foreign one is told, nobody's is a half-made one that will go.
+    /// The name is in use: ours is removed, and so is one that Compose made from our file, which is drift (decision 16); a
+    /// foreign one is told, nobody's is a half-made one that will go.
     async fn clear_name(&self, spec: &ContainerSpec<'_>) -> Result<()> {
         let name = &spec.service.container_name;
         let Some(holder) = self.raw_container(name).await? else { return Ok(()) };
         let found = holder.config.as_ref().and_then(|config| config.labels.as_ref());
+        let service = spec.labels.service.as_ref().map(ServiceName::as_str);
+        if labels::is_composed(found, &spec.service.labels, &spec.labels.project) && labels::composed_service(found) == service {
+            return self.composed_gone(&holder.id.unwrap_or_default(), &spec.labels.project, &spec.service.labels).await;
+        }
         if !labels::is_of(found, &spec.labels) {
             return Err(BackendError::NameTaken { kind: "container", name: name.clone() });
         }
@@ -134,7 +144,13 @@ impl DockerBackend {
 
     pub(super) async fn container_started(&self, id: &str) -> Result<()> {
         let what = format!("start container {id}");
-        Ok(self.change(&what, |docker| async move { docker.start_container(id, None::<StartContainerOptions>).await }).await?)
+        match self.change(&what, |docker| async move { docker.start_container(id, None::<StartContainerOptions>).await }).await {
+            Err(failure) if failure.cause == Cause::TaskLeft => {
+                self.left_behind_ended(id).await?;
+                Err(failure.into())
+            }
+            started => Ok(started?),
+        }
     }
 
     pub(super) async fn container_stopped(&self, id: &str, grace_s: u32) -> Result<()> {
@@ -147,14 +163,43 @@ impl DockerBackend {
         }
     }
 
-    /// A removal that is on its way already (409) is waited for, up to the deadline.
+    /// Removes a container that Compose made for this project. It may be in the midst of its work, so it gets the time to
+    /// stop that it was made with.
+    pub(super) async fn composed_gone(&self, id: &str, project: &ProjectRef, rendered: &BTreeMap<String, String>) -> Result<()> {
+        let Some(found) = self.raw_container(id).await? else { return Ok(()) };
+        let grace_s = found.config.and_then(|config| config.stop_timeout).and_then(|seconds| u32::try_from(seconds).ok());
+        tracing::info!(project.id = %project, name = found.name, "a container that Compose made in the project's folder goes");
+        self.container_stopped(id, grace_s.unwrap_or(COMPOSED_GRACE_S)).await?;
+        self.gone(id, |found| labels::is_composed(found, rendered, project)).await
+    }
+
+    /// Removes what Compose made for the project of something of ours that is to go and is still in use. Returns whether
+    /// there was anything.
+    pub(super) async fn composed_users_gone(&self, ours: &HashMap<String, String>) -> Result<bool> {
+        let Some(project) = ours.get(keys::PROJECT).and_then(|project| ProjectRef::parse(project).ok()) else { return Ok(false) };
+        let rendered = BTreeMap::from([(keys::PROJECT.to_owned(), project.to_string())]);
+        let mut any = false;
+        for found in self.containers_with(&labels::composed_filter(&project)).await? {
+            if labels::is_composed(found.labels.as_ref(), &rendered, &project) {
+                self.composed_gone(&found.id.unwrap_or_default(), &project, &rendered).await?;
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
     pub(super) async fn container_gone(&self, id: &str) -> Result<()> {
+        self.gone(id, labels::is_managed).await
+    }
+
+    /// A removal that is on its way already (409) is waited for, up to the deadline.
+    async fn gone(&self, id: &str, may: impl Fn(Option<&HashMap<String, String>>) -> bool) -> Result<()> {
         let what = format!("remove container {id}");
         let until = Instant::now() + self.deadlines.removal;
         let mut pause = PAUSE;
         loop {
             let Some(found) = self.raw_container(id).await? else { return Ok(()) };
-            if !labels::is_managed(found.config.as_ref().and_then(|config| config.labels.as_ref())) {
+            if !may(found.config.as_ref().and_then(|config| config.labels.as_ref())) {
                 return Err(BackendError::Rejected { what, reason: "it is not ours".to_owned() });
             }
             let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();

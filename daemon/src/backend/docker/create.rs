@@ -7,7 +7,7 @@ use bollard::models::{
     NetworkingConfig, PortBinding, PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use super::labels;
+use super::{labels, limits};
 use crate::backend::ContainerSpec;
 use crate::stack::{HealthCheck, Service};
 
@@ -51,6 +51,11 @@ fn host_config(spec: &ContainerSpec<'_>, mounts: Vec<Mount>) -> HostConfig {
         }),
         ulimits: Some(service.ulimits.iter().map(ulimit).collect()),
         pids_limit: service.pids_limit,
+        cgroup_parent: spec.parent.clone(),
+        nano_cpus: spec.limits.cpu.map(limits::nanoseconds),
+        memory: spec.limits.memory.map(limits::bytes),
+        // As much with swap as without: what does not fit is killed, not swapped.
+        memory_swap: spec.limits.memory.map(limits::bytes),
         init: Some(service.init),
         privileged: Some(false),
         // Images drop from root by setuid(2), which stays possible; a set-uid program inside no longer gains anything.

@@ -28,6 +28,8 @@ pub enum Cause {
     SubnetTaken,
     /// No space left.
     DiskFull,
+    /// A killed engine left a task with this container's name.
+    TaskLeft,
     /// Trying again may help.
     Busy,
     /// The request itself is wrong.
@@ -115,6 +117,7 @@ impl From<Failure> for BackendError {
             Cause::PortTaken(port) => Self::PortTaken { port, reason },
             Cause::DiskFull => Self::DiskFull(reason),
             Cause::NameInUse | Cause::Removing | Cause::Busy => Self::Busy { what, reason },
+            Cause::TaskLeft => Self::TaskLeft { what, reason },
             Cause::SubnetTaken | Cause::Refused => Self::Rejected { what, reason },
         }
     }
@@ -146,6 +149,12 @@ fn cause(status: u16, message: &str) -> Cause {
     }
     if says("removal of container") && says("already in progress") || says("is marked for removal") {
         return Cause::Removing;
+    }
+    // Containerd knows the task, or runc the container, that the engine was about to make when it was killed.
+    let left =
+        [says("task ") && says("already exists"), says("id already in use"), says("container with given id already exists")];
+    if left.contains(&true) {
+        return Cause::TaskLeft;
     }
     match status {
         404 if says("no such image") => Cause::NoSuchImage,
@@ -183,6 +192,12 @@ pub fn exit_code(status: &str) -> Option<i64> {
     status.strip_prefix("Exited (")?.split_once(')')?.0.parse().ok()
 }
 
+/// Whether a listing's status says that the container was started within the last minute, or is about to be:
+/// `Up Less than a second`, `Up 3 seconds (health: starting)`, `Restarting (1) 2 seconds ago`.
+pub fn is_fresh(status: &str) -> bool {
+    status.starts_with("Restarting (") || status.strip_prefix("Up ").is_some_and(|since| since.contains("second"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,7 +205,7 @@ mod tests {
     #[test]
     fn what_engines_say_is_understood() {
         let cases = [
-            // 20.10 [tried in docker_backend.rs]
+            // 20.10 [tried in tests/docker]
             (
                 500,
                 "driver failed programming external connectivity on endpoint x (1f): Bind for 127.0.0.1:54000 failed: port is already allocated",
@@ -226,6 +241,10 @@ mod tests {
             (500, "failed to initialize logging driver: dial tcp 10.0.0.1:24224: connect: connection refused", Cause::Refused),
             (500, "open /var/lib/docker/x: no space left on device", Cause::DiskFull),
             (503, "anything", Cause::Busy),
+            // 20.10 [tried], and runc's own words
+            (409, "task 1f300a3c: already exists", Cause::TaskLeft),
+            (409, "id already in use", Cause::TaskLeft),
+            (400, "OCI runtime create failed: container with given ID already exists: unknown", Cause::TaskLeft),
             // 23 to 29, from moby's sources
             (409, "network with name a already exists", Cause::NameInUse),
             (400, "invalid pool request: Pool overlaps with other one on this address space", Cause::SubnetTaken),
@@ -248,5 +267,16 @@ mod tests {
     fn exit_codes_are_read_from_a_listing() {
         assert_eq!(exit_code("Exited (137) 3 minutes ago"), Some(137));
         assert_eq!(exit_code("Up 3 minutes"), None);
+    }
+
+    #[test]
+    fn what_was_just_started_is_read_from_a_listing() {
+        for fresh in ["Up Less than a second", "Up 1 second", "Up 59 seconds (health: starting)", "Restarting (1) 5 minutes ago"]
+        {
+            assert!(is_fresh(fresh), "{fresh}");
+        }
+        for old in ["Up About a minute", "Up 3 hours", "Up 2 minutes (Paused)", "Exited (0) 3 seconds ago", "Created", ""] {
+            assert!(!is_fresh(old), "{old}");
+        }
     }
 }

@@ -29,20 +29,43 @@ impl DockerBackend {
                 ..CreateExecOptions::default()
             };
             let exec = docker.create_exec(id, options).await?.id;
-            let started = docker.start_exec(&exec, None::<StartExecOptions>).await?;
-            let (stdout, stderr) = converse(started, &request).await?;
-            for _ in 0..EXIT_CODE_POLLS {
-                let now = docker.inspect_exec(&exec).await?;
-                if let (Some(false) | None, Some(exit_code)) = (now.running, now.exit_code) {
-                    return Ok(Some(ExecOutput { exit_code, stdout, stderr }));
-                }
-                tokio::time::sleep(EXIT_CODE_PAUSE).await;
-            }
-            Ok(None)
+            // A refusal says that it was not begun; any other error from here on does not.
+            let started = match docker.start_exec(&exec, None::<StartExecOptions>).await {
+                Err(refused @ Error::DockerResponseServerError { .. }) => return Err(refused),
+                Err(error) => return Ok(Err(error.to_string())),
+                Ok(started) => started,
+            };
+            Ok(finish(&docker, &exec, started, &request).await.map_err(|error| error.to_string()))
         };
         let output = self.call(&what, deadline, run).await?;
-        output.ok_or_else(|| BackendError::Busy { what, reason: "it closed its output and goes on running".to_owned() })
+        match output {
+            Ok(Some(output)) => Ok(output),
+            Ok(None) => Err(unfinished(what, "it closed its output and goes on running")),
+            Err(reason) => Err(unfinished(what, &reason)),
+        }
     }
+}
+
+fn unfinished(what: String, reason: &str) -> BackendError {
+    BackendError::Unfinished { what, reason: reason.to_owned() }
+}
+
+/// What it printed and its exit code; `None` when it goes on without its output.
+async fn finish(
+    docker: &bollard::Docker,
+    exec: &str,
+    started: StartExecResults,
+    request: &ExecRequest,
+) -> std::result::Result<Option<ExecOutput>, Error> {
+    let (stdout, stderr) = converse(started, request).await?;
+    for _ in 0..EXIT_CODE_POLLS {
+        let now = docker.inspect_exec(exec).await?;
+        if let (Some(false) | None, Some(exit_code)) = (now.running, now.exit_code) {
+            return Ok(Some(ExecOutput { exit_code, stdout, stderr }));
+        }
+        tokio::time::sleep(EXIT_CODE_PAUSE).await;
+    }
+    Ok(None)
 }
 
 /// Writes and reads at once: a program that fills its output before it reads its input would else stand still.

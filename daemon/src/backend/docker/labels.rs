@@ -7,6 +7,9 @@ use std::path::Path;
 use crate::backend::{Labels, keys};
 use crate::domain::{InstallationId, ProjectRef};
 
+/// What Compose's own labels begin with.
+const COMPOSE: &str = "com.docker.compose.";
+
 /// Labels of a container.
 pub fn of_container(rendered: &BTreeMap<String, String>, labels: &Labels, folder: &Path) -> HashMap<String, String> {
     let mut map = base(rendered, labels);
@@ -51,7 +54,7 @@ fn base(rendered: &BTreeMap<String, String>, labels: &Labels) -> HashMap<String,
 }
 
 fn compose(map: &mut HashMap<String, String>, key: &str, value: String) {
-    map.insert(format!("com.docker.compose.{key}"), value);
+    map.insert(format!("{COMPOSE}{key}"), value);
 }
 
 /// Reads ours back.
@@ -70,6 +73,26 @@ pub fn is_of(map: Option<&HashMap<String, String>>, labels: &Labels) -> bool {
     has(keys::INSTALLATION, labels.installation.as_str()) && has(keys::PROJECT, labels.project.as_str())
 }
 
+/// Whether Compose made an object of this project from our rendered file (decision 16): it has Compose's labels and those
+/// of the file, and no installation's. Somebody ran `docker compose up` in the project's folder.
+pub fn is_composed(map: Option<&HashMap<String, String>>, rendered: &BTreeMap<String, String>, project: &ProjectRef) -> bool {
+    let Some(map) = map else { return false };
+    let compose = map.get(&format!("{COMPOSE}project")).is_some_and(|found| found == project.as_str());
+    // The file's word for the project is ours to check wherever the file has one.
+    let same = rendered.get(keys::PROJECT).is_none_or(|wanted| map.get(keys::PROJECT) == Some(wanted));
+    compose && same && !is_managed(Some(map))
+}
+
+/// The service that Compose made a container for.
+pub fn composed_service(map: Option<&HashMap<String, String>>) -> Option<&str> {
+    map?.get(&format!("{COMPOSE}service")).map(String::as_str)
+}
+
+/// The filter of a listing of everything that Compose made for a project.
+pub fn composed_filter(project: &ProjectRef) -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), vec![format!("{COMPOSE}project={project}")])])
+}
+
 /// A listing's filter.
 pub fn filter(
     installation: &InstallationId,
@@ -80,4 +103,32 @@ pub fn filter(
     wanted.extend(project.map(|project| format!("{}={project}", keys::PROJECT)));
     wanted.extend(more.iter().map(|(key, value)| format!("{key}={value}")));
     HashMap::from([("label".to_owned(), wanted)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn composed_is_what_compose_made_for_this_project_and_no_installation_owns() {
+        let project = ProjectRef::parse(&"a".repeat(20)).expect("a ref");
+        let rendered = BTreeMap::from([(keys::PROJECT.to_owned(), project.to_string())]);
+        let other = "b".repeat(20);
+        let object = |compose: &str, ours: &str| {
+            HashMap::from([
+                ("com.docker.compose.project".to_owned(), compose.to_owned()),
+                (keys::PROJECT.to_owned(), ours.to_owned()),
+            ])
+        };
+        let is = |map: &HashMap<String, String>| is_composed(Some(map), &rendered, &project);
+        let made = object(project.as_str(), project.as_str());
+        assert!(is(&made));
+        assert!(!is(&object(&other, project.as_str())) && !is(&object(project.as_str(), &other)));
+        assert!(!is(&HashMap::new()) && !is_composed(None, &rendered, &project));
+        let mut owned = made.clone();
+        owned.insert(keys::INSTALLATION.to_owned(), "c".repeat(32));
+        assert!(!is(&owned), "an installation owns it, ours or another");
+        let without = HashMap::from([("com.docker.compose.project".to_owned(), project.to_string())]);
+        assert!(!is(&without) && is_composed(Some(&without), &BTreeMap::new(), &project), "only where the file says none");
+    }
 }

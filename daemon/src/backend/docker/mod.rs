@@ -7,6 +7,7 @@
 //! bollard writes request bodies, and with them environments, to the `log` crate at debug and trace level: a bridge
 //! from `log` to the daemon's own log has to leave the target `bollard` out.
 
+mod cgroup;
 mod connect;
 mod containers;
 mod create;
@@ -14,8 +15,11 @@ mod errors;
 mod events;
 mod exec;
 mod helper;
+mod host;
 mod images;
+mod killed;
 mod labels;
+mod limits;
 mod logs;
 mod mounts;
 mod networks;
@@ -27,14 +31,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 use super::{
-    Backend, ContainerSpec, EngineInfo, ExecOutput, ExecRequest, Labels, LogLine, NetworkSpec, Observed, ObservedContainer,
-    Progress, Result, Usage, VolumeSpec,
+    Backend, Bounds, ContainerSpec, EngineInfo, ExecOutput, ExecRequest, Held, Labels, LogLine, NetworkSpec, Observed,
+    ObservedContainer, Progress, Result, Usage, VolumeSpec,
 };
-use crate::domain::{InstallationId, ProjectRef};
+use crate::domain::{InstallationId, Limits, ProjectRef, UnixMillis};
 
 pub use connect::{Deadlines, DockerBackend};
+pub use host::EngineHost;
 
 #[async_trait]
 impl Backend for DockerBackend {
@@ -94,8 +100,12 @@ impl Backend for DockerBackend {
         self.container_now(id).await
     }
 
-    async fn logs(&self, id: &str, tail: u32) -> Result<Vec<LogLine>> {
-        self.last_lines(id, tail).await
+    async fn logs(&self, id: &str, tail: u32, since: Option<UnixMillis>) -> Result<Vec<LogLine>> {
+        self.last_lines(id, tail, since).await
+    }
+
+    async fn follow_logs(&self, id: &str, since: UnixMillis, lines: mpsc::Sender<LogLine>) -> Result<()> {
+        self.lines_to_come(id, since, lines).await
     }
 
     async fn usage(&self, id: &str) -> Result<Usage> {
@@ -108,6 +118,30 @@ impl Backend for DockerBackend {
 
     async fn empty_folder(&self, folder: &Path, image: &str, labels: &Labels) -> Result<()> {
         self.folder_emptied(folder, image, labels).await
+    }
+
+    async fn copy_folder(&self, from: &Path, to: &Path, image: &str, labels: &Labels, limit: Duration) -> Result<()> {
+        self.folder_copied(from, to, image, labels, limit).await
+    }
+
+    async fn ensure_group(&self, project: &ProjectRef, bounds: &Bounds) -> Result<Option<String>> {
+        self.group_there(project, bounds).await
+    }
+
+    async fn remove_group(&self, project: &ProjectRef) -> Result<()> {
+        self.group_gone(project).await
+    }
+
+    async fn groups(&self) -> Result<Vec<ProjectRef>> {
+        Ok(self.groups_there())
+    }
+
+    async fn set_limits(&self, id: &str, limits: &Limits) -> Result<()> {
+        self.limits_set(id, limits).await
+    }
+
+    async fn held(&self, id: &str) -> Result<Option<Held>> {
+        self.held_now(id).await
     }
 
     async fn changed(&self, installation: &InstallationId) -> Result<()> {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::DockerBackend;
 use super::errors::Cause;
 use super::labels;
-use crate::backend::{BackendError, NetworkSpec, Result};
+use crate::backend::{BackendError, NetworkSpec, Result, keys};
 
 /// Looks after a create: one to see it, one more when a duplicate was removed, one for a lost reply.
 const ATTEMPTS: usize = 4;
@@ -42,8 +42,11 @@ impl DockerBackend {
         let foreign = |network: &Network| {
             network.name.as_deref() == Some(&spec.network.name) && !labels::is_of(network.labels.as_ref(), &spec.labels)
         };
-        if self.networks_with(&by_name).await?.iter().any(foreign) {
-            return Err(BackendError::NameTaken { kind: "network", name: spec.network.name.clone() });
+        for other in self.networks_with(&by_name).await?.iter().filter(|network| foreign(network)) {
+            if !labels::is_composed(other.labels.as_ref(), &spec.network.labels, &spec.labels.project) {
+                return Err(BackendError::NameTaken { kind: "network", name: spec.network.name.clone() });
+            }
+            self.composed_network_gone(other, spec).await?;
         }
         let mut ours = self.networks_with(&of_project).await?;
         ours.sort_by_cached_key(|network| network.created.as_deref().map(sortable));
@@ -52,6 +55,17 @@ impl DockerBackend {
             self.network_gone(&other.id.unwrap_or_default()).await?;
         }
         Ok(keep.and_then(|network| network.id))
+    }
+
+    /// Compose made it anew after a `docker compose down`, and its containers hold it: they go with it (decision 16).
+    async fn composed_network_gone(&self, network: &Network, spec: &NetworkSpec<'_>) -> Result<()> {
+        let labels = HashMap::from([(keys::PROJECT.to_owned(), spec.labels.project.to_string())]);
+        self.composed_users_gone(&labels).await?;
+        let id = network.id.clone().unwrap_or_default();
+        match self.change("remove network", |docker| async move { docker.remove_network(&id).await }).await {
+            Err(failure) if failure.cause != Cause::NotFound => Err(failure.into()),
+            _ => Ok(()),
+        }
     }
 
     pub(super) async fn network_gone(&self, id: &str) -> Result<()> {
@@ -69,10 +83,27 @@ impl DockerBackend {
         if !labels::is_managed(found.labels.as_ref()) {
             return Err(BackendError::Rejected { what, reason: "it is not ours".to_owned() });
         }
-        match self.change(&what, |docker| async move { docker.remove_network(id).await }).await {
+        let remove = || async { self.change(&what, |docker| async move { docker.remove_network(id).await }).await };
+        let mut removed = remove().await;
+        if matches!(&removed, Err(failure) if failure.cause == Cause::Busy)
+            && self.composed_users_gone(&found.labels.unwrap_or_default()).await?
+        {
+            removed = remove().await;
+        }
+        match removed {
+            Err(failure) if failure.cause == Cause::Busy && self.is_empty(id).await? => {
+                let reason = "the engine counts containers in it and has none (moby issue 42119): restart the engine";
+                Err(BackendError::Busy { what, reason: reason.to_owned() })
+            }
             Err(failure) if failure.cause != Cause::NotFound => Err(failure.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Whether no container is in the network, running or made for it.
+    async fn is_empty(&self, id: &str) -> Result<bool> {
+        let filter = HashMap::from([("network".to_owned(), vec![id.to_owned()])]);
+        Ok(self.containers_with(&filter).await?.is_empty())
     }
 }
 

@@ -12,17 +12,21 @@ use bollard::query_parameters::{
 };
 
 use super::DockerBackend;
-use super::errors::{Cause, exit_code};
+use super::errors::{Cause, exit_code, is_fresh};
 use super::labels;
-use crate::backend::{ContainerState, EngineHealth, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, Result};
+use crate::backend::{ContainerState, Ended, EngineHealth, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, Result};
+use crate::clock::parse_rfc3339;
 use crate::domain::{InstallationId, ProjectRef};
 
 impl DockerBackend {
     /// Three listings at once.
     pub(super) async fn sweep(&self, installation: &InstallationId, project: Option<&ProjectRef>) -> Result<Observed> {
-        let filter = labels::filter(installation, project, &[]);
+        self.sweep_with(&labels::filter(installation, project, &[])).await
+    }
+
+    pub(super) async fn sweep_with(&self, filter: &HashMap<String, Vec<String>>) -> Result<Observed> {
         let (containers, networks, volumes) =
-            futures_util::try_join!(self.containers_with(&filter), self.networks_with(&filter), self.volumes_with(&filter),)?;
+            futures_util::try_join!(self.containers_with(filter), self.networks_with(filter), self.volumes_with(filter))?;
         Ok(Observed {
             containers: containers.into_iter().map(from_summary).collect(),
             networks: networks.into_iter().map(from_network).collect(),
@@ -84,6 +88,8 @@ fn from_summary(found: ContainerSummary) -> ObservedContainer {
         labels: labels::read(&found.labels.unwrap_or_default()),
         state,
         restart_count: 0,
+        fresh: is_fresh(&status),
+        ended: None,
         health: EngineHealth::None,
         address: address(networks),
         published,
@@ -93,6 +99,7 @@ fn from_summary(found: ContainerSummary) -> ObservedContainer {
 fn from_inspect(found: ContainerInspectResponse) -> ObservedContainer {
     let settings = found.network_settings.unwrap_or_default();
     let state = found.state.unwrap_or_default();
+    let ended = ended(&state);
     let health = match state.health.as_ref().and_then(|health| health.status) {
         Some(HealthStatusEnum::STARTING) => EngineHealth::Starting,
         Some(HealthStatusEnum::HEALTHY) => EngineHealth::Healthy,
@@ -105,10 +112,19 @@ fn from_inspect(found: ContainerInspectResponse) -> ObservedContainer {
         labels: labels::read(&found.config.and_then(|config| config.labels).unwrap_or_default()),
         state: state_of(state),
         restart_count: found.restart_count.unwrap_or_default(),
+        fresh: false,
+        ended,
         health,
         address: address(settings.networks),
         published: published(settings.ports.unwrap_or_default()),
     }
+}
+
+/// The engine writes the year 1 where there was no end yet, and a 0 for the exit code of what runs again.
+fn ended(state: &Raw) -> Option<Ended> {
+    let at = parse_rfc3339(state.finished_at.as_deref()?).filter(|at| *at > 0)?;
+    let code = state.exit_code.filter(|_| !state.running.unwrap_or(false) || state.restarting.unwrap_or(false));
+    Some(Ended { at, code, oom_killed: state.oom_killed.unwrap_or(false) })
 }
 
 fn state_of(state: Raw) -> ContainerState {
@@ -144,5 +160,24 @@ fn from_network(found: Network) -> ObservedNetwork {
         name: found.name.unwrap_or_default(),
         labels: labels::read(&found.labels.unwrap_or_default()),
         subnet: configs.into_iter().find_map(|config| config.subnet),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_read_with_its_code_as_long_as_the_engine_knows_it() {
+        let read = |json: &str| ended(&serde_json::from_str(json).unwrap());
+        let at = Some(1_700_000_000_123);
+        let stopped = r#"{"Status":"exited","Running":false,"ExitCode":137,"FinishedAt":"2023-11-14T22:13:20.123456789Z"}"#;
+        assert_eq!(read(stopped).map(|end| (end.at, end.code)), at.map(|at| (at, Some(137))));
+        // While it waits for its next start the engine calls it running.
+        let waits = r#"{"Running":true,"Restarting":true,"ExitCode":1,"OOMKilled":true,"FinishedAt":"2023-11-14T22:13:20.123Z"}"#;
+        assert_eq!(read(waits), at.map(|at| Ended { at, code: Some(1), oom_killed: true }));
+        let again = r#"{"Running":true,"Restarting":false,"ExitCode":0,"FinishedAt":"2023-11-14T22:13:20.123Z"}"#;
+        assert_eq!(read(again), at.map(|at| Ended { at, code: None, oom_killed: false }));
+        assert_eq!(read(r#"{"Running":true,"FinishedAt":"0001-01-01T00:00:00Z"}"#), None);
     }
 }

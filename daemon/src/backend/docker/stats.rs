@@ -1,6 +1,7 @@
-//! What a container uses, from the two readings that the engine puts into one answer.
+//! What a container has used so far: one reading of its counters. The caller takes the difference of two; the engine
+//! would wait a second or two between readings of its own.
 
-use bollard::models::{ContainerCpuStats, ContainerMemoryStats, ContainerStatsResponse};
+use bollard::models::{ContainerMemoryStats, ContainerNetworkStats, ContainerStatsResponse};
 use bollard::query_parameters::StatsOptionsBuilder;
 use futures_util::StreamExt;
 
@@ -8,9 +9,9 @@ use super::DockerBackend;
 use crate::backend::{BackendError, Result, Usage};
 
 impl DockerBackend {
-    /// Takes the engine one to two seconds: it waits between the readings. A stopped container uses nothing.
+    /// One shot, no stream. A stopped container has used nothing.
     pub(super) async fn usage_now(&self, id: &str) -> Result<Usage> {
-        let options = StatsOptionsBuilder::new().stream(false).one_shot(false).build();
+        let options = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
         let sample = |docker: bollard::Docker| async move {
             let mut stream = std::pin::pin!(docker.stats(id, Some(options)));
             stream.next().await.transpose()
@@ -23,17 +24,15 @@ impl DockerBackend {
 }
 
 fn usage(stats: &ContainerStatsResponse) -> Usage {
-    let cpu = |stats: Option<&ContainerCpuStats>| {
-        let stats = stats?;
-        Some((stats.cpu_usage.as_ref()?.total_usage?, stats.system_cpu_usage?, stats.online_cpus.unwrap_or(1)))
-    };
-    let cpu_cores = match (cpu(stats.precpu_stats.as_ref()), cpu(stats.cpu_stats.as_ref())) {
-        (Some((used_before, all_before, _)), Some((used, all, cores))) if all > all_before => {
-            used.saturating_sub(used_before) as f64 / (all - all_before) as f64 * f64::from(cores)
-        }
-        _ => 0.0,
-    };
-    Usage { cpu_cores, memory_bytes: stats.memory_stats.as_ref().map_or(0, memory) }
+    let cpu = stats.cpu_stats.as_ref().and_then(|cpu| cpu.cpu_usage.as_ref()?.total_usage);
+    let networks = || stats.networks.iter().flat_map(|networks| networks.values());
+    let bytes = |of: fn(&ContainerNetworkStats) -> Option<u64>| networks().filter_map(of).fold(0, u64::saturating_add);
+    Usage {
+        cpu_ns: cpu.unwrap_or(0),
+        memory_bytes: stats.memory_stats.as_ref().map_or(0, memory),
+        rx_bytes: bytes(|network| network.rx_bytes),
+        tx_bytes: bytes(|network| network.tx_bytes),
+    }
 }
 
 /// Without the pages that the kernel gives back when asked: cgroup v2 and v1 name them differently.
@@ -55,13 +54,12 @@ mod tests {
     fn both_generations_of_cgroups_are_read() {
         let v1 = read(
             r#"{"cpu_stats":{"cpu_usage":{"total_usage":3000},"system_cpu_usage":20000,"online_cpus":2},
-                "precpu_stats":{"cpu_usage":{"total_usage":1000},"system_cpu_usage":10000},
+                "networks":{"eth0":{"rx_bytes":5,"tx_bytes":1},"eth1":{"rx_bytes":7}},
                 "memory_stats":{"usage":1000,"stats":{"inactive_file":1,"total_inactive_file":300}}}"#,
         );
-        assert!((v1.cpu_cores - 0.4).abs() < 1e-9);
-        assert_eq!(v1.memory_bytes, 700);
+        assert_eq!(v1, Usage { cpu_ns: 3000, memory_bytes: 700, rx_bytes: 12, tx_bytes: 1 });
         let v2 = read(r#"{"memory_stats":{"usage":1000,"stats":{"inactive_file":100}}}"#);
-        assert_eq!((v2.cpu_cores, v2.memory_bytes), (0.0, 900));
+        assert_eq!((v2.cpu_ns, v2.memory_bytes), (0, 900));
         assert_eq!(read("{}").memory_bytes, 0);
     }
 }

@@ -46,7 +46,14 @@ impl DockerBackend {
         if !labels::is_managed(Some(&found.labels)) {
             return Err(BackendError::Rejected { what, reason: "it is not ours".to_owned() });
         }
-        match self.change(&what, |docker| async move { docker.remove_volume(name, None::<RemoveVolumeOptions>).await }).await {
+        let remove = || async {
+            self.change(&what, |docker| async move { docker.remove_volume(name, None::<RemoveVolumeOptions>).await }).await
+        };
+        let mut removed = remove().await;
+        if matches!(&removed, Err(failure) if failure.cause == Cause::Busy) && self.composed_users_gone(&found.labels).await? {
+            removed = remove().await;
+        }
+        match removed {
             Err(failure) if failure.cause != Cause::NotFound => Err(failure.into()),
             _ => Ok(()),
         }

@@ -1,52 +1,109 @@
-//! Delete and retry: accepted at once, carried out by an operation.
+//! The verbs that change a project: accepted at once, carried out by an operation.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::dto::{AcceptedBody, DeleteBody};
+use super::dto::{AcceptedBody, DeleteBody, RestartBody};
 use super::live_project;
+use crate::domain::{OperationId, Project};
 use crate::http::Api;
 use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
 use crate::people;
 use crate::store::Token;
 
+type Answer = ApiResult<(StatusCode, Json<AcceptedBody>)>;
+
 /// Removes everything of a project. The body confirms it with the project's id or name.
 #[utoipa::path(delete, path = "/platform/projects/{id}", request_body = DeleteBody,
-    responses((status = 202, body = AcceptedBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 428, body = ErrorBody)))]
+    responses((status = 202, body = AcceptedBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 428, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub async fn delete(
     State(api): State<Api>,
     Extension(token): Extension<Token>,
     Path(id): Path<String>,
     JsonBody { value: body, .. }: JsonBody<DeleteBody>,
-) -> ApiResult<(StatusCode, Json<AcceptedBody>)> {
+) -> Answer {
     let project = live_project(&api, &token, &id).await?;
     if !body.confirm.is_some_and(|word| word == project.id.as_str() || word == project.name) {
         let message = format!("a delete cannot be taken back: send {{\"confirm\": \"{}\"}}", project.id);
         return Err(ApiError::new(StatusCode::PRECONDITION_REQUIRED, "confirm", message).field("confirm"));
     }
-    let operation = api.lifecycle.delete(&project).await?;
-    let parts = api.lifecycle.parts();
-    people::audit(&parts.store, &parts.clock, &token, "project.delete", Some(&project.id), &json!({"name": project.name}))
-        .await?;
-    let answer = AcceptedBody { id: project.id.to_string(), status: "DELETING", operation_id: operation.to_string() };
-    Ok((StatusCode::ACCEPTED, Json(answer)))
+    let operation = api.lifecycle.delete(&project, &token.id).await?;
+    accepted(&api, &token, &project, operation, "project.delete", json!({"name": project.name})).await
 }
 
 /// Tries a failed create again with the same ref, keys and ports.
 #[utoipa::path(post, path = "/platform/projects/{id}/retry",
-    responses((status = 202, body = AcceptedBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub async fn retry(
+    responses((status = 202, body = AcceptedBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub async fn retry(State(api): State<Api>, Extension(token): Extension<Token>, Path(id): Path<String>) -> Answer {
+    let project = live_project(&api, &token, &id).await?;
+    let operation = api.lifecycle.retry(&project, &token.id).await?;
+    accepted(&api, &token, &project, operation, "project.retry", json!({})).await
+}
+
+/// Stops every container of an active project; its data stays.
+#[utoipa::path(post, path = "/platform/projects/{id}/pause",
+    responses((status = 202, body = AcceptedBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub async fn pause(State(api): State<Api>, Extension(token): Extension<Token>, Path(id): Path<String>) -> Answer {
+    let project = live_project(&api, &token, &id).await?;
+    let operation = api.lifecycle.pause(&project, &token.id).await?;
+    accepted(&api, &token, &project, operation, "project.pause", json!({})).await
+}
+
+/// Starts a paused project and waits until it is healthy.
+#[utoipa::path(post, path = "/platform/projects/{id}/resume",
+    responses((status = 202, body = AcceptedBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub async fn resume(State(api): State<Api>, Extension(token): Extension<Token>, Path(id): Path<String>) -> Answer {
+    let project = live_project(&api, &token, &id).await?;
+    let operation = api.lifecycle.resume(&project, &token.id).await?;
+    accepted(&api, &token, &project, operation, "project.resume", json!({})).await
+}
+
+/// Stops and starts all services of an active project, or those that the body names.
+#[utoipa::path(post, path = "/platform/projects/{id}/restart", request_body = RestartBody,
+    responses((status = 202, body = AcceptedBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub async fn restart(
     State(api): State<Api>,
     Extension(token): Extension<Token>,
     Path(id): Path<String>,
-) -> ApiResult<(StatusCode, Json<AcceptedBody>)> {
+    JsonBody { value: RestartBody { services }, .. }: JsonBody<RestartBody>,
+) -> Answer {
     let project = live_project(&api, &token, &id).await?;
-    let operation = api.lifecycle.retry(&project).await?;
+    let operation = api.lifecycle.restart(&project, &services, &token.id).await?;
+    accepted(&api, &token, &project, operation, "project.restart", json!({"services": services})).await
+}
+
+/// Turns the operation that is under way round: a create is undone, a pause starts again what it stopped, a resume
+/// stops what it started.
+#[utoipa::path(post, path = "/platform/projects/{id}/cancel",
+    responses((status = 202, body = AcceptedBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn cancel(State(api): State<Api>, Extension(token): Extension<Token>, Path(id): Path<String>) -> Answer {
+    let project = live_project(&api, &token, &id).await?;
+    let operation = api.lifecycle.cancel(&project, &format!("token {}", token.name)).await?;
+    accepted(&api, &token, &project, operation, "project.cancel", json!({})).await
+}
+
+/// Ends an operation that does not come back by itself, or a delete that hangs. What it leaves is put right later.
+#[utoipa::path(post, path = "/platform/projects/{id}/force",
+    responses((status = 202, body = AcceptedBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn force(State(api): State<Api>, Extension(token): Extension<Token>, Path(id): Path<String>) -> Answer {
+    let project = live_project(&api, &token, &id).await?;
+    let operation = api.lifecycle.force(&project, &format!("token {}", token.name)).await?;
+    accepted(&api, &token, &project, operation, "project.force", json!({})).await
+}
+
+/// Written down, then answered with where the project stands now.
+async fn accepted(api: &Api, token: &Token, project: &Project, operation: OperationId, action: &str, detail: Value) -> Answer {
     let parts = api.lifecycle.parts();
-    people::audit(&parts.store, &parts.clock, &token, "project.retry", Some(&project.id), &json!({})).await?;
-    let answer = AcceptedBody { id: project.id.to_string(), status: "CREATING", operation_id: operation.to_string() };
+    people::audit(&parts.store, &parts.clock, token, action, Some(&project.id), &detail).await?;
+    let now = parts.store.project(&project.id).await?.map_or(project.status, |project| project.status);
+    let answer = AcceptedBody { id: project.id.to_string(), status: now.as_str(), operation_id: operation.to_string() };
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }

@@ -35,13 +35,19 @@ pub async fn create(
     let name = ProjectName::parse(&body.name).map_err(|error| ApiError::shape("name", error.to_string()))?;
     let db_pass = body.db_pass.map(checked_password).transpose()?;
     let key = idempotency_key(&headers)?;
+    let defaults = parts.config.resources.of_a_project().map_err(|error| ApiError::shape(error.field, error.to_string()))?;
     let request = CreateRequest {
         name,
         organization_id: organization(&api, &token, body.organization_id).await?,
         region: region(&api, body.region).await?,
         template_set: body.template_set,
         image_set: body.image_set,
+        services: body.services,
         db_pass,
+        resources: match &body.resources {
+            Some(given) => given.over(defaults).map_err(|error| ApiError::shape(error.field, error.to_string()))?,
+            None => defaults,
+        },
         token_id: token.id.clone(),
         idempotency: key.map(|key| (key, String::from_utf8_lossy(&bytes).into_owned())),
     };
@@ -50,7 +56,7 @@ pub async fn create(
     let project = parts.store.project(&created.project).await?.ok_or_else(missing)?;
     let detail = json!({"name": project.name, "repeated": created.operation.is_none()});
     people::audit(&parts.store, &parts.clock, &token, "project.create", Some(&project.id), &detail).await?;
-    let set = parts.templates.set(&project.template_set).map_err(|_| missing())?;
+    let set = parts.set_of(&project).map_err(|_| missing())?;
     let secrets = api.lifecycle.secrets(&project.id).await?;
     let (role, _, port) = api.lifecycle.owner_database(&project).unwrap_or_default();
     let operation = match created.operation {
@@ -63,6 +69,7 @@ pub async fn create(
         endpoint: parts.endpoint(&project),
         database_url: database_url(&parts, &role, port, None),
         api_keys: api_keys(&set.spec, &secrets).0,
+        endpoints: parts.endpoints(&project),
         operation_id: operation.map(|id| id.to_string()),
         id: project.id.to_string(),
         name: project.name,

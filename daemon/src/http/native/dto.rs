@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::rfc3339;
-use crate::domain::{LastError, Operation, Project, ProjectStatus, SecretKind, TemplateSet};
+use crate::domain::{
+    EndpointSpec, LastError, NONE, Operation, Project, ProjectStatus, QuantityError, Resources, SecretKind, TemplateSet,
+};
 use crate::lifecycle::Parts;
 use crate::secrets::ProjectSecrets;
 use crate::store::{Observation, UsageSample};
@@ -30,6 +32,23 @@ pub struct CreateBody {
     pub template_set: Option<String>,
     /// The image set.
     pub image_set: Option<String>,
+    /// Service of the template set -> on or off; all are on.
+    #[serde(default)]
+    pub services: BTreeMap<String, bool>,
+    /// What it may use; what is left out is as configured.
+    pub resources: Option<ResourcesBody>,
+}
+
+/// What a project may use. `none` is no limit.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourcesBody {
+    /// Cores over all services: `1.0`, `500m`.
+    pub cpu: Option<String>,
+    /// Memory over all services: `2GB` (a power of 1000), `2GiB` (a power of 1024), `512MB`.
+    pub memory: Option<String>,
+    /// What the project's folder may hold: `10GB`.
+    pub storage: Option<String>,
 }
 
 /// The answer to a create.
@@ -47,6 +66,9 @@ pub struct CreatedBody {
     pub database_url: String,
     /// The API keys by name: `anon`, `service_role`.
     pub api_keys: BTreeMap<String, String>,
+    /// More addresses, if the template set has any: `studio_url`.
+    #[serde(flatten)]
+    pub endpoints: BTreeMap<String, String>,
     /// The operation to watch.
     pub operation_id: Option<String>,
 }
@@ -68,13 +90,18 @@ pub struct ProjectBody {
     pub endpoint: String,
     /// The connection string with the password masked.
     pub database_url: String,
-    /// Service -> healthy, starting, unhealthy or unknown.
+    /// More addresses, if the template set has any: `studio_url`.
+    #[serde(flatten)]
+    pub endpoints: BTreeMap<String, String>,
+    /// Service -> healthy, starting, unhealthy, unknown, or stopped while the project is paused.
     pub services: BTreeMap<String, String>,
     /// Service -> the last look at it.
     pub health_checks: BTreeMap<String, HealthCheckBody>,
+    /// What it may use; `none` is no limit.
+    pub resources: ResourcesBody,
     /// What it uses; null until it was sampled.
     pub resource_usage: Option<UsageBody>,
-    /// Service -> container id; null while the engine is away.
+    /// Service -> container id, as of `observed_at`; null while the engine was never listed.
     pub containers: Option<BTreeMap<String, String>>,
     /// When the engine was last listed in full, RFC 3339; null before the first time.
     pub observed_at: Option<String>,
@@ -174,6 +201,19 @@ pub struct CredentialsBody {
     pub jwt_secret: Option<String>,
     /// The API keys by name.
     pub api_keys: BTreeMap<String, String>,
+    /// The logins of the template set's further addresses, by their name.
+    pub logins: BTreeMap<String, LoginBody>,
+}
+
+/// A login with a name and a password.
+#[derive(Serialize, ToSchema)]
+pub struct LoginBody {
+    /// Where.
+    pub url: String,
+    /// Who.
+    pub user: Option<String>,
+    /// The password.
+    pub password: Option<String>,
 }
 
 /// `DELETE /platform/projects/{id}`.
@@ -182,6 +222,15 @@ pub struct CredentialsBody {
 pub struct DeleteBody {
     /// The project's id or name.
     pub confirm: Option<String>,
+}
+
+/// `POST /platform/projects/{id}/restart`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestartBody {
+    /// The services to restart; all when it is empty or left out.
+    #[serde(default)]
+    pub services: Vec<String>,
 }
 
 /// An accepted operation.
@@ -202,10 +251,16 @@ pub struct OperationBody {
     pub id: String,
     /// Whose.
     pub project_id: String,
-    /// create or delete.
+    /// create, pause, resume, restart, repair or delete.
     pub kind: &'static str,
     /// accepted, running, unwinding, cleaning, succeeded or failed.
     pub state: &'static str,
+    /// Services it is about; empty means all.
+    pub services: Vec<String>,
+    /// Who asked: the id of a token, or `reconciler`.
+    pub requested_by: String,
+    /// Why somebody cancelled it.
+    pub cancelled: Option<String>,
     /// Plugin -> digest it uses.
     pub plugins: BTreeMap<String, String>,
     /// The steps in the order they were begun.
@@ -249,6 +304,9 @@ impl From<&Operation> for OperationBody {
             project_id: operation.project.to_string(),
             kind: operation.kind.as_str(),
             state: operation.state.as_str(),
+            services: operation.services.clone(),
+            requested_by: operation.requested_by.clone(),
+            cancelled: operation.cancelled.clone(),
             plugins: operation.plugins.iter().cloned().collect(),
             steps: steps.collect(),
             error: operation.error.clone(),
@@ -266,9 +324,13 @@ impl From<&LastError> for ProjectErrorBody {
     }
 }
 
+/// To a thousandth of a GiB.
+pub fn gib(bytes: i64) -> f64 {
+    (bytes as f64 / GIB * 1000.0).round() / 1000.0
+}
+
 impl From<UsageSample> for UsageBody {
     fn from(sample: UsageSample) -> Self {
-        let gib = |bytes: i64| (bytes as f64 / GIB * 1000.0).round() / 1000.0;
         Self {
             cpu: sample.cpu_millis as f64 / 1000.0,
             memory: gib(sample.memory_bytes),
@@ -278,12 +340,34 @@ impl From<UsageSample> for UsageBody {
     }
 }
 
+impl From<&Resources> for ResourcesBody {
+    fn from(resources: &Resources) -> Self {
+        let word = |amount: Option<String>| Some(amount.unwrap_or_else(|| NONE.to_owned()));
+        Self {
+            cpu: word(resources.cpu.map(|cpu| cpu.to_string())),
+            memory: word(resources.memory.map(|memory| memory.to_string())),
+            storage: word(resources.storage.map(|storage| storage.to_string())),
+        }
+    }
+}
+
+impl ResourcesBody {
+    /// These laid over `before`.
+    ///
+    /// # Errors
+    /// The field and what it should be.
+    pub fn over(&self, before: Resources) -> Result<Resources, QuantityError> {
+        before.overlaid(self.cpu.as_deref(), self.memory.as_deref(), self.storage.as_deref())
+    }
+}
+
 impl HealthCheckBody {
     /// Of a service that was looked at, or not yet.
     pub fn of(seen: Option<&Observation>, status: ProjectStatus) -> Self {
         let Some(seen) = seen else {
             let reason = match status {
                 ProjectStatus::Failed => "removed after the failure: see `error`",
+                ProjectStatus::Paused => "the project is paused",
                 _ => "nobody has looked yet",
             };
             let reason = reason.to_owned();
@@ -343,6 +427,16 @@ pub fn api_keys(set: &TemplateSet, secrets: &ProjectSecrets) -> (BTreeMap<String
     let keys = tokens().filter_map(|spec| Some((spec.api_key.clone()?, secrets.get(&spec.name)?.expose().clone()))).collect();
     let signer = tokens().find_map(|spec| secrets.get(spec.signed_with.as_deref()?)).map(|secret| secret.expose().clone());
     (keys, signer)
+}
+
+/// The logins of the set's further addresses.
+pub fn logins(parts: &Parts, set: &TemplateSet, project: &Project, secrets: &ProjectSecrets) -> BTreeMap<String, LoginBody> {
+    let urls = parts.endpoints(project);
+    let login = |spec: &EndpointSpec| {
+        let password = spec.password.as_ref().and_then(|name| secrets.get(name)).map(|secret| secret.expose().clone());
+        Some((spec.name.clone(), LoginBody { url: urls.get(&spec.name)?.clone(), user: spec.user.clone(), password }))
+    };
+    set.endpoints.iter().filter_map(login).collect()
 }
 
 #[cfg(test)]

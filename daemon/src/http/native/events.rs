@@ -24,10 +24,11 @@ const COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// A watcher looks by itself at least so often, in case a wake-up was missed.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Kinds `step`, `status`, `health` and `end`; ids rise per project; `Last-Event-ID` replays.
+/// Kinds `step`, `status`, `health`, `budget` and `end`; ids rise per project; `Last-Event-ID` replays.
 #[utoipa::path(get, path = "/platform/projects/{id}/events",
     params(("Last-Event-ID" = Option<i64>, Header, description = "Replays what came after it")),
-    responses((status = 200, description = "text/event-stream"), (status = 404, body = ErrorBody), (status = 429, body = ErrorBody)))]
+    responses((status = 200, description = "text/event-stream"), (status = 400, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 429, body = ErrorBody)))]
 pub async fn events(
     State(api): State<Api>,
     Extension(token): Extension<Token>,

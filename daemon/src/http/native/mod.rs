@@ -3,10 +3,18 @@
 pub mod change;
 pub mod create;
 pub mod dto;
+mod dto_update;
+mod dto_usage;
 pub mod events;
+pub mod exec;
 pub mod logs;
+pub mod lost;
+pub mod notifications;
 pub mod operations;
 pub mod read;
+pub mod resources;
+pub mod update;
+pub mod usage;
 
 use super::Api;
 use super::error::{ApiError, ApiResult};

@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
 
-use super::dto::{CredentialsBody, HealthCheckBody, ListBody, ProjectBody, SummaryBody, UsageBody, api_keys, database_url};
+use super::dto::{
+    CredentialsBody, HealthCheckBody, ListBody, ProjectBody, SummaryBody, UsageBody, api_keys, database_url, logins,
+};
 use super::{live_project, project};
 use crate::clock::rfc3339;
 use crate::domain::{Project, ProjectRef, ProjectStatus};
@@ -83,8 +85,8 @@ pub async fn get(
 ) -> ApiResult<Json<ProjectBody>> {
     let project = project(&api, &token, &id).await?;
     let parts = api.lifecycle.parts();
-    let seen = parts.store.observations(&project.id).await?;
-    let containers = api.lifecycle.containers(&project.id).await.ok();
+    let seen = parts.observations(&project.id).await?;
+    let containers = api.lifecycle.containers_listed(&project).await.ok();
     let (role, _, port) = api.lifecycle.owner_database(&project).unwrap_or_default();
     Ok(Json(ProjectBody {
         id: project.id.to_string(),
@@ -94,8 +96,10 @@ pub async fn get(
         status: project.status.as_str(),
         endpoint: parts.endpoint(&project),
         database_url: database_url(parts, &role, port, None),
+        endpoints: parts.endpoints(&project),
         services: service_words(&api, &project, &seen),
         health_checks: health_checks(&api, &project, &seen),
+        resources: (&project.resources).into(),
         resource_usage: parts.store.usage(&project.id).await?.map(UsageBody::from),
         containers: containers.map(|containers| containers.into_iter().map(|(service, id)| (service.to_string(), id)).collect()),
         observed_at: parts.sight.last().map(rfc3339),
@@ -115,12 +119,12 @@ pub async fn health(
     Path(id): Path<String>,
 ) -> ApiResult<Json<Value>> {
     let project = project(&api, &token, &id).await?;
-    let seen = api.lifecycle.parts().store.observations(&project.id).await?;
+    let seen = api.lifecycle.parts().observations(&project.id).await?;
     Ok(Json(json!({"id": project.id, "status": project.status, "health_checks": health_checks(&api, &project, &seen)})))
 }
 
 /// Everything needed to connect, in clear. Audited.
-#[utoipa::path(get, path = "/platform/projects/{id}/credentials", responses((status = 200, body = CredentialsBody), (status = 404, body = ErrorBody)))]
+#[utoipa::path(get, path = "/platform/projects/{id}/credentials", responses((status = 200, body = CredentialsBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn credentials(
     State(api): State<Api>,
     Extension(token): Extension<Token>,
@@ -130,13 +134,14 @@ pub async fn credentials(
     let parts = api.lifecycle.parts();
     people::audit(&parts.store, &parts.clock, &token, "project.credentials", Some(&project.id), &json!({})).await?;
     let missing = || ApiError::not_found("project", project.id.as_str());
-    let set = parts.templates.set(&project.template_set).map_err(|_| missing())?;
+    let set = parts.set_of(&project).map_err(|_| missing())?;
     let secrets = api.lifecycle.secrets(&project.id).await?;
     let (api_keys, jwt_secret) = api_keys(&set.spec, &secrets);
     let owner = api.lifecycle.owner_database(&project);
     let db_password = owner.as_ref().and_then(|(_, name, _)| secrets.get(name)).map(|secret| secret.expose().clone());
     let database_url = owner.map(|(role, _, port)| database_url(parts, &role, port, db_password.as_deref()));
-    Ok(Json(CredentialsBody { database_url, db_password, jwt_secret, api_keys }))
+    let logins = logins(parts, &set.spec, &project, &secrets);
+    Ok(Json(CredentialsBody { database_url, db_password, jwt_secret, api_keys, logins }))
 }
 
 /// The regions there are.
@@ -147,7 +152,9 @@ pub async fn regions(State(api): State<Api>) -> ApiResult<Json<Value>> {
 }
 
 fn service_words(api: &Api, project: &Project, seen: &[Observation]) -> BTreeMap<String, String> {
-    let known = |name: &str| seen.iter().find(|seen| seen.service.as_str() == name).map_or("unknown", |seen| seen.state.as_str());
+    let paused = project.status == ProjectStatus::Paused;
+    let unseen = if paused { "stopped" } else { "unknown" };
+    let known = |name: &str| seen.iter().find(|seen| seen.service.as_str() == name).map_or(unseen, |seen| seen.state.as_str());
     service_names(api, project).into_iter().map(|name| (name.clone(), known(&name).to_owned())).collect()
 }
 
@@ -161,6 +168,6 @@ fn service_names(api: &Api, project: &Project) -> Vec<String> {
     if project.status == ProjectStatus::Deleted {
         return Vec::new();
     }
-    let set = api.lifecycle.parts().templates.set(&project.template_set);
+    let set = api.lifecycle.parts().set_of(project);
     set.map(|set| set.spec.services.iter().map(|service| service.name.to_string()).collect()).unwrap_or_default()
 }

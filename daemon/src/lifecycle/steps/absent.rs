@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::containers::remove_left;
+use super::containers::{has_group, remove_left};
 use super::{StepContext, StepEffect, StepError};
 use crate::backend::ErrorClass;
 
@@ -16,14 +16,16 @@ impl StepEffect for Absent {
 
     async fn ensure(&self, context: &StepContext) -> Result<String, StepError> {
         let left = context.observed().await?;
-        if left.is_empty() {
+        let group = has_group(context).await?;
+        if left.is_empty() && !group {
             return Ok("nothing is left on the engine".to_owned());
         }
         let message = format!(
-            "{} containers, {} networks and {} volumes are still there",
+            "{} containers, {} networks, {} volumes and {} control groups are still there",
             left.containers.len(),
             left.networks.len(),
-            left.volumes.len()
+            left.volumes.len(),
+            u8::from(group)
         );
         // Something arrived after its kind was removed: a call that an earlier run gave up on. It goes too; the next look
         // proves it.

@@ -6,9 +6,10 @@ use std::path::Path;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 
-use super::{StepContext, StepEffect, StepError, all_to_the_end};
+use super::{AT_ONCE, ENDED_AT_ONCE, StepContext, StepEffect, StepError, all_to_the_end};
 use crate::backend::{ContainerSpec, Environment, ObservedContainer};
-use crate::domain::ServiceName;
+use crate::domain::{Limits, ServiceName};
+use crate::lifecycle::resources;
 use crate::stack::{FencedStack, MountSource, Service, compose};
 
 pub(super) struct Containers;
@@ -16,18 +17,20 @@ pub(super) struct Containers;
 #[async_trait]
 impl StepEffect for Containers {
     async fn observe(&self, context: &StepContext) -> Result<bool, StepError> {
-        Ok(!context.observed().await?.containers.is_empty())
+        Ok(!context.observed().await?.containers.is_empty() || has_group(context).await?)
     }
 
     async fn ensure(&self, context: &StepContext) -> Result<String, StepError> {
-        let stack = context.stack()?;
-        let pins = context.parts.store.image_pins(&context.operation.id).await?;
+        let stack = context.stack().await?;
+        let pins = context.image_pins().await?;
         let pins: BTreeMap<String, String> = pins.into_iter().map(|pin| (pin.service, pin.digest)).collect();
+        let limits = stack.services.values().filter_map(|service| u64::try_from(service.pids_limit?).ok());
+        let holding = resources::holding(&context.parts, &context.project, &context.set.spec, limits.sum()).await?;
         let mut work = Vec::with_capacity(stack.services.len());
         for (name, service) in &stack.services {
-            work.push(create(context, &stack, name, service, pins.get(name.as_str())).boxed());
+            work.push(create(context, &stack, name, service, pins.get(name.as_str()), holding.of(name)).boxed());
         }
-        all_to_the_end(work).await?;
+        all_to_the_end(work, AT_ONCE).await?;
         Ok(format!("{} containers", stack.services.len()))
     }
 
@@ -44,12 +47,20 @@ pub(super) async fn remove_left(context: &StepContext) -> Result<(), StepError> 
         for (container, grace_s) in group {
             work.push(remove(context, container.id, grace_s).boxed());
         }
-        all_to_the_end(work).await?;
+        all_to_the_end(work, ENDED_AT_ONCE).await?;
+    }
+    // The engine leaves the group behind.
+    if has_group(context).await? {
+        context.parts.backend.remove_group(&context.project.id).await?;
     }
     Ok(())
 }
 
-async fn remove(context: &StepContext, id: String, grace_s: u32) -> Result<(), StepError> {
+pub(super) async fn has_group(context: &StepContext) -> Result<bool, StepError> {
+    Ok(context.parts.backend.groups().await?.contains(&context.project.id))
+}
+
+pub(in crate::lifecycle) async fn remove(context: &StepContext, id: String, grace_s: u32) -> Result<(), StepError> {
     context.parts.backend.stop_container(&id, grace_s).await?;
     Ok(context.parts.backend.remove_container(&id).await?)
 }
@@ -60,6 +71,7 @@ async fn create(
     name: &ServiceName,
     service: &Service,
     digest: Option<&String>,
+    (limits, parent): (Limits, Option<String>),
 ) -> Result<(), StepError> {
     let folder = context.folder();
     let missing = || StepError::permanent("image_not_pinned", format!("no image is pinned for {name}")).of(name);
@@ -72,6 +84,8 @@ async fn create(
         folder: &folder,
         network: &stack.network.name,
         volumes: stack.volumes.iter().map(|(key, volume)| (key.clone(), volume.name.clone())).collect(),
+        limits,
+        parent,
         image_digest,
         labels: context.labels(Some(name.clone()), spec_hash),
     };

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 
 use super::{StepContext, StepEffect, StepError};
-use crate::domain::ServiceName;
+use crate::domain::{OperationKind, ServiceName};
 use crate::lifecycle::probing;
 
 pub(super) struct Healthy;
@@ -16,7 +16,10 @@ impl StepEffect for Healthy {
     }
 
     async fn ensure(&self, context: &StepContext) -> Result<String, StepError> {
-        let services: Vec<ServiceName> = context.set.spec.services.iter().map(|service| service.name.clone()).collect();
+        let names = context.set.spec.services.iter().map(|service| service.name.clone());
+        // What an update did not touch must go on with what it did.
+        let all = context.operation.kind == OperationKind::Update;
+        let services: Vec<ServiceName> = names.filter(|name| all || context.is_meant(name)).collect();
         probing::wait_healthy(context, &services, 2).await?;
         Ok(format!("{} services healthy", services.len()))
     }

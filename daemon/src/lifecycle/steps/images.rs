@@ -7,7 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{StepContext, StepEffect, StepError};
+use crate::backend::BackendError;
 use crate::domain::ServiceName;
+use crate::lifecycle::Parts;
+use crate::lifecycle::planner::Whose;
 use crate::store::ImagePin;
 
 pub(super) struct Images;
@@ -19,15 +22,16 @@ impl StepEffect for Images {
     }
 
     async fn ensure(&self, context: &StepContext) -> Result<String, StepError> {
-        let stack = context.stack()?;
+        let stack = context.stack().await?;
         let mut digests: BTreeMap<&str, String> = BTreeMap::new();
         let mut pulled = 0;
+        let kept = kept(context).await?;
         for (service, spec) in &stack.services {
             if digests.contains_key(spec.image.as_str()) {
                 continue;
             }
-            let digest = match context.parts.backend.image_digest(&spec.image).await? {
-                Some(digest) => digest,
+            let digest = match on_engine(&context.parts, &kept, &spec.image).await? {
+                Some(digest) => planned(context, service, &spec.image, digest)?,
                 None => {
                     pulled += 1;
                     pull(context, service, &spec.image).await?
@@ -51,6 +55,42 @@ impl StepEffect for Images {
     }
 }
 
+/// What the project's present images are pinned to. An update leaves alone what it does not name: a tag that has moved
+/// meanwhile is no reason to run something else.
+pub(in crate::lifecycle) async fn kept(context: &StepContext) -> Result<BTreeMap<String, String>, StepError> {
+    let Some(before) = context.project.stack_operation.as_ref().filter(|_| context.whose == Whose::Wanted) else {
+        return Ok(BTreeMap::new());
+    };
+    let pins = context.parts.store.image_pins(before).await?;
+    Ok(pins.into_iter().map(|pin| (pin.reference, pin.digest)).collect())
+}
+
+/// The digest of this image on the engine: the pinned one as long as the engine has it.
+pub(in crate::lifecycle) async fn on_engine(
+    parts: &Parts,
+    kept: &BTreeMap<String, String>,
+    reference: &str,
+) -> Result<Option<String>, BackendError> {
+    if let Some(pinned) = kept.get(reference)
+        && parts.backend.image_digest(pinned).await?.is_some()
+    {
+        return Ok(Some(pinned.clone()));
+    }
+    parts.backend.image_digest(reference).await
+}
+
+/// An update runs the images that its plan showed.
+fn planned(context: &StepContext, service: &ServiceName, reference: &str, digest: String) -> Result<String, StepError> {
+    let shown = context.operation.update.as_ref().and_then(|update| update.images.get(reference));
+    match shown {
+        Some(shown) if *shown != digest => {
+            let message = format!("{reference} was {shown} when the plan was made and is {digest} now: make a new plan");
+            Err(StepError::permanent("plan_outdated", message).of(service))
+        }
+        _ => Ok(digest),
+    }
+}
+
 /// One pull per reference at a time: two creates that need the same image wait for one download.
 async fn pull(context: &StepContext, service: &ServiceName, reference: &str) -> Result<String, StepError> {
     let lock = context.parts.pulls.lock_for(reference);
@@ -71,6 +111,8 @@ async fn pull(context: &StepContext, service: &ServiceName, reference: &str) -> 
     loop {
         tokio::select! {
             done = &mut pull => return done.map_err(|error| StepError::from(error).of(service)),
+            // The engine goes on with what it has begun; images are shared and stay.
+            () = context.cancelled.cancelled() => context.go_on()?,
             _ = tick.tick() => {
                 let text = latest.lock().unwrap_or_else(|poison| poison.into_inner()).clone();
                 if text != told {

@@ -15,7 +15,7 @@ impl StepEffect for Network {
     }
 
     async fn ensure(&self, context: &StepContext) -> Result<String, StepError> {
-        let stack = context.stack()?;
+        let stack = context.stack().await?;
         let labels = context.labels(None, String::new());
         context.parts.backend.ensure_network(&NetworkSpec { network: &stack.network, labels }).await?;
         Ok(format!("{} on {}", stack.network.name, stack.network.subnet))

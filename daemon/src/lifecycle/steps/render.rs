@@ -1,7 +1,7 @@
 //! The rendered files: made by a plugin, held against the fence, completed with secrets, written one by one by
 //! temp, fsync and rename, so that a reader sees the old text or the new one (decision 7).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -9,14 +9,15 @@ use std::path::Path;
 use async_trait::async_trait;
 
 use super::{StepContext, StepEffect, StepError, render_context};
-use crate::domain::SecretKind;
+use crate::domain::{SecretKind, ServiceName};
 use crate::plugin_host::hooks::{RenderInput, RenderedFile};
 use crate::stack::{FenceRules, FencedStack, compose, fence};
+use crate::store::ImagePin;
 
 /// The file that says what the stack is.
 const COMPOSE_FILE: &str = "docker-compose.yml";
 /// Where the values of its references are.
-const ENV_FILE: &str = ".env";
+pub(in crate::lifecycle) const ENV_FILE: &str = ".env";
 
 pub(super) struct Render;
 
@@ -27,19 +28,9 @@ impl StepEffect for Render {
     }
 
     async fn ensure(&self, context: &StepContext) -> Result<String, StepError> {
-        let files = call_hook(context).await?;
-        let compose_text = files.iter().find(|file| file.path == COMPOSE_FILE).map(|file| file.content.as_str());
-        let compose_text = compose_text
-            .ok_or_else(|| StepError::permanent("render_incomplete", format!("the render hook made no {COMPOSE_FILE}")))?;
-        let stack = fenced(context, compose_text)?;
-        let folder = context.folder();
-        for file in &files {
-            let text = if file.path == COMPOSE_FILE { file.content.clone() } else { substitute(context, file)? };
-            replace_file(&folder, &file.path, file.mode, &text)?;
-        }
-        replace_file(&folder, ENV_FILE, 0o600, &env_file(context, &stack)?)?;
-        sync_folder(&folder)?;
-        Ok(format!("{} files, {} services", files.len() + 1, stack.services.len()))
+        let rendered = make(context).await?;
+        rendered.write(&context.folder())?;
+        Ok(rendered.told())
     }
 
     async fn remove(&self, context: &StepContext) -> Result<(), StepError> {
@@ -57,11 +48,66 @@ impl StepEffect for Render {
     }
 }
 
-/// The stack as it lies on disk, through the fence again.
-pub(super) fn read_stack(context: &StepContext) -> Result<FencedStack, StepError> {
-    let path = context.folder().join(COMPOSE_FILE);
+/// One file as it goes to disk.
+pub(in crate::lifecycle) struct File {
+    pub path: String,
+    pub mode: u32,
+    pub text: String,
+}
+
+/// What the render hook made, behind the fence and with its references filled in.
+pub struct Rendered {
+    pub(in crate::lifecycle) files: Vec<File>,
+    /// The files before anything was filled in: they tell two plans apart and hold no secret.
+    pub(in crate::lifecycle) plain: Vec<(String, String)>,
+    /// What the compose file says.
+    pub(in crate::lifecycle) stack: FencedStack,
+}
+
+impl Rendered {
+    /// Writes every file into a folder that is there.
+    pub(super) fn write(&self, folder: &Path) -> Result<(), StepError> {
+        for file in &self.files {
+            replace_file(folder, &file.path, file.mode, &file.text)?;
+        }
+        sync_folder(folder)
+    }
+
+    pub(super) fn told(&self) -> String {
+        format!("{} files, {} services", self.files.len(), self.stack.services.len())
+    }
+}
+
+/// Renders the context's stack, in memory.
+pub(in crate::lifecycle) async fn make(context: &StepContext) -> Result<Rendered, StepError> {
+    let hooked = call_hook(context).await?;
+    let compose_text = hooked.iter().find(|file| file.path == COMPOSE_FILE).map(|file| file.content.as_str());
+    let compose_text = compose_text
+        .ok_or_else(|| StepError::permanent("render_incomplete", format!("the render hook made no {COMPOSE_FILE}")))?;
+    let stack = fenced(context, compose_text, &BTreeMap::new())?;
+    let mut files = Vec::with_capacity(hooked.len() + 1);
+    for file in &hooked {
+        let text = if file.path == COMPOSE_FILE { file.content.clone() } else { substitute(context, file)? };
+        files.push(File { path: file.path.clone(), mode: file.mode, text });
+    }
+    files.push(File { path: ENV_FILE.to_owned(), mode: 0o600, text: env_file(context, &stack)? });
+    let plain = hooked.into_iter().map(|file| (file.path, file.content)).collect();
+    Ok(Rendered { files, plain, stack })
+}
+
+/// The stack as it lies on disk, through the fence again. Its images are those that were pinned when it was rendered: the
+/// image set may have changed since.
+pub(super) async fn read_stack(context: &StepContext) -> Result<FencedStack, StepError> {
+    read_pinned(context, context.image_pins().await?)
+}
+
+/// The same with pins that the store may not have.
+pub(in crate::lifecycle) fn read_pinned(context: &StepContext, pins: Vec<ImagePin>) -> Result<FencedStack, StepError> {
+    let path = context.rendered_folder().join(COMPOSE_FILE);
     let text = std::fs::read_to_string(&path).map_err(|error| StepError::file(&path, &error))?;
-    fenced(context, &text)
+    let pins = pins.into_iter();
+    let pinned = pins.filter_map(|pin| Some((ServiceName::parse(&pin.service).ok()?, pin.reference))).collect();
+    fenced(context, &text, &pinned)
 }
 
 async fn call_hook(context: &StepContext) -> Result<Vec<RenderedFile>, StepError> {
@@ -79,15 +125,15 @@ async fn call_hook(context: &StepContext) -> Result<Vec<RenderedFile>, StepError
     Ok(context.parts.plugins.render(&context.operation.plugins, input).await?)
 }
 
-fn fenced(context: &StepContext, text: &str) -> Result<FencedStack, StepError> {
+fn fenced(context: &StepContext, text: &str, pinned: &BTreeMap<ServiceName, String>) -> Result<FencedStack, StepError> {
     let stack = compose::parse(text).map_err(|error| StepError::permanent("compose_invalid", error.to_string()))?;
-    fence::check(stack, &rules(context)?).map_err(|violations| {
+    fence::check(stack, &rules(context, pinned)?).map_err(|violations| {
         let lines: Vec<String> = violations.iter().map(|v| format!("{} ({}): {}", v.path, v.rule, v.message)).collect();
         StepError::permanent("fence", format!("the rendered stack asks for what it may not have: {}", lines.join("; ")))
     })
 }
 
-fn rules(context: &StepContext) -> Result<FenceRules, StepError> {
+fn rules(context: &StepContext, pinned: &BTreeMap<ServiceName, String>) -> Result<FenceRules, StepError> {
     let spec = &context.set.spec;
     let project = &context.project;
     let layout = render_context::layout(context)?;
@@ -105,7 +151,12 @@ fn rules(context: &StepContext) -> Result<FenceRules, StepError> {
         ports: (spec.ports.iter())
             .filter_map(|port| Some((port.service.clone(), port.container, project.port(&port.name)?)))
             .collect(),
-        images: spec.services.iter().filter_map(|service| Some((service.name.clone(), image_of(&service.image)?))).collect(),
+        images: (spec.services.iter())
+            .filter_map(|service| {
+                let pinned = pinned.get(&service.name).cloned();
+                Some((service.name.clone(), pinned.or_else(|| image_of(&service.image))?))
+            })
+            .collect(),
         image_prefixes: context.parts.config.image_prefixes.clone(),
         secrets: (spec.secrets.iter())
             .filter(|secret| secret.kind != SecretKind::OwnerPassword)
@@ -160,7 +211,7 @@ fn env_file(context: &StepContext, stack: &FencedStack) -> Result<String, StepEr
     Ok(text)
 }
 
-fn replace_file(folder: &Path, name: &str, mode: u32, text: &str) -> Result<(), StepError> {
+pub(in crate::lifecycle) fn replace_file(folder: &Path, name: &str, mode: u32, text: &str) -> Result<(), StepError> {
     let (path, temporary) = (folder.join(name), folder.join(format!(".{name}.new")));
     let write = || -> std::io::Result<()> {
         let _ = std::fs::remove_file(&temporary);
@@ -174,7 +225,7 @@ fn replace_file(folder: &Path, name: &str, mode: u32, text: &str) -> Result<(), 
     write().map_err(|error| StepError::file(&path, &error))
 }
 
-fn sync_folder(folder: &Path) -> Result<(), StepError> {
+pub(in crate::lifecycle) fn sync_folder(folder: &Path) -> Result<(), StepError> {
     let synced = std::fs::File::open(folder).and_then(|opened| opened.sync_all());
     synced.map_err(|error| StepError::file(folder, &error))
 }

@@ -20,7 +20,7 @@ impl StepEffect for Volumes {
     }
 
     async fn ensure(&self, context: &StepContext) -> Result<String, StepError> {
-        let stack = context.stack()?;
+        let stack = context.stack().await?;
         let folder = context.folder();
         let mut folders: Vec<&str> = stack.volumes.values().map(|volume| volume.folder.as_str()).collect();
         for mount in stack.services.values().flat_map(|service| &service.mounts) {

@@ -1,0 +1,172 @@
+//! Projects that the store has lost: look, adopt, purge.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::dto::AcceptedBody;
+use crate::domain::{ProjectRef, ProjectStatus};
+use crate::http::Api;
+use crate::http::body::JsonBody;
+use crate::http::error::{ApiError, ApiResult, ErrorBody};
+use crate::lifecycle::LostProject;
+use crate::people;
+use crate::store::Token;
+
+/// Whose a lost project is when nothing tells: the organisation that is there from the first start.
+const FIRST_ORGANIZATION: &str = "default";
+
+/// What engine and folder have and the store does not know.
+#[derive(Serialize, ToSchema)]
+pub struct LostProjectsBody {
+    /// Ordered by ref.
+    pub projects: Vec<LostProjectBody>,
+}
+
+/// One lost project.
+#[derive(Serialize, ToSchema)]
+pub struct LostProjectBody {
+    /// The ref.
+    pub id: String,
+    /// Its name; null when its folder does not tell.
+    pub name: Option<String>,
+    /// Its containers.
+    pub containers: Vec<LostContainerBody>,
+    /// Its networks.
+    pub networks: Vec<LostNetworkBody>,
+    /// The names of its volumes.
+    pub volumes: Vec<String>,
+    /// Whether its folder, with its data, is there.
+    pub folder: bool,
+    /// Whether it can be adopted.
+    pub adoptable: bool,
+    /// What is in the way, a sentence each.
+    pub obstacles: Vec<String>,
+}
+
+/// A container of a lost project.
+#[derive(Serialize, ToSchema)]
+pub struct LostContainerBody {
+    /// The service; null for a helper.
+    pub service: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// `running`, `restarting`, `created`, `exited`, or the engine's own word.
+    pub state: String,
+}
+
+/// A network of a lost project.
+#[derive(Serialize, ToSchema)]
+pub struct LostNetworkBody {
+    /// Its name.
+    pub name: String,
+    /// Its subnet; null when the engine does not say.
+    pub subnet: Option<String>,
+}
+
+/// The answer to an adoption.
+#[derive(Serialize, ToSchema)]
+pub struct AdoptedBody {
+    /// The ref.
+    pub id: String,
+    /// The name it had.
+    pub name: String,
+    /// ACTIVE_UNHEALTHY until it was probed; PAUSED when nothing of it runs.
+    pub status: &'static str,
+}
+
+/// `DELETE /platform/lost-projects/{id}`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PurgeBody {
+    /// The ref.
+    pub confirm: Option<String>,
+}
+
+impl From<LostProject> for LostProjectBody {
+    fn from(lost: LostProject) -> Self {
+        let containers = lost.containers.into_iter().map(|container| LostContainerBody {
+            service: container.service.map(|name| name.to_string()),
+            name: container.name,
+            state: container.state,
+        });
+        Self {
+            id: lost.id.to_string(),
+            name: lost.name,
+            containers: containers.collect(),
+            networks: lost.networks.into_iter().map(|(name, subnet)| LostNetworkBody { name, subnet }).collect(),
+            volumes: lost.volumes,
+            folder: lost.folder,
+            adoptable: lost.obstacles.is_empty(),
+            obstacles: lost.obstacles,
+        }
+    }
+}
+
+/// Projects of this installation that the store does not know, with what is left of them. They are never removed unasked.
+#[utoipa::path(get, path = "/platform/lost-projects", responses((status = 200, body = LostProjectsBody), (status = 503, body = ErrorBody)))]
+pub async fn list(State(api): State<Api>, Extension(token): Extension<Token>) -> ApiResult<Json<LostProjectsBody>> {
+    let lost = api.lifecycle.lost_projects().await?.into_iter().filter(|lost| is_of(lost, &token));
+    Ok(Json(LostProjectsBody { projects: lost.map(LostProjectBody::from).collect() }))
+}
+
+/// Makes a lost project known again: same ref, ports, keys, images and data.
+#[utoipa::path(post, path = "/platform/lost-projects/{id}/adopt",
+    responses((status = 200, body = AdoptedBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 503, body = ErrorBody)))]
+pub async fn adopt(
+    State(api): State<Api>,
+    Extension(token): Extension<Token>,
+    Path(id): Path<String>,
+) -> ApiResult<Json<AdoptedBody>> {
+    let lost = lost_project(&api, &token, &id).await?;
+    let project = api.lifecycle.adopt(&lost.id, &token.id).await?;
+    let parts = api.lifecycle.parts();
+    let detail = json!({"name": project.name});
+    people::audit(&parts.store, &parts.clock, &token, "project.adopt", Some(&project.id), &detail).await?;
+    Ok(Json(AdoptedBody { id: project.id.to_string(), name: project.name, status: project.status.as_str() }))
+}
+
+/// Removes everything that is left of a lost project. The body confirms it with the project's id.
+#[utoipa::path(delete, path = "/platform/lost-projects/{id}", request_body = PurgeBody,
+    responses((status = 202, body = AcceptedBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 428, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub async fn purge(
+    State(api): State<Api>,
+    Extension(token): Extension<Token>,
+    Path(id): Path<String>,
+    JsonBody { value: body, .. }: JsonBody<PurgeBody>,
+) -> ApiResult<(StatusCode, Json<AcceptedBody>)> {
+    let lost = lost_project(&api, &token, &id).await?;
+    if body.confirm.as_deref() != Some(lost.id.as_str()) {
+        let message = format!("a purge cannot be taken back: send {{\"confirm\": \"{}\"}}", lost.id);
+        return Err(ApiError::new(StatusCode::PRECONDITION_REQUIRED, "confirm", message).field("confirm"));
+    }
+    let operation = api.lifecycle.purge(&lost, &token.organization_id, &token.id).await?;
+    let parts = api.lifecycle.parts();
+    let detail = json!({"name": lost.name, "containers": lost.containers.len(), "volumes": lost.volumes, "folder": lost.folder});
+    people::audit(&parts.store, &parts.clock, &token, "project.purge", Some(&lost.id), &detail).await?;
+    let status = ProjectStatus::Deleting.as_str();
+    Ok((StatusCode::ACCEPTED, Json(AcceptedBody { id: lost.id.into(), status, operation_id: operation.to_string() })))
+}
+
+/// The lost project of this id, if it is the token's organisation's. One that the store knows is not lost.
+async fn lost_project(api: &Api, token: &Token, id: &str) -> ApiResult<LostProject> {
+    let missing = || ApiError::not_found("lost project", &id.chars().take(64).collect::<String>());
+    let id = ProjectRef::parse(id).map_err(|_| missing())?;
+    if let Some(known) = api.lifecycle.parts().store.project(&id).await? {
+        if known.organization_id != token.organization_id {
+            return Err(missing());
+        }
+        let message = format!("the project is {} and not lost: the store knows it", known.status.as_str());
+        return Err(ApiError::new(StatusCode::CONFLICT, "wrong_state", message));
+    }
+    api.lifecycle.lost_project(&id).await?.filter(|lost| is_of(lost, token)).ok_or_else(missing)
+}
+
+fn is_of(lost: &LostProject, token: &Token) -> bool {
+    lost.organization_id.as_deref().unwrap_or(FIRST_ORGANIZATION) == token.organization_id
+}

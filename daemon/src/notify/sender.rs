@@ -1,0 +1,179 @@
+//! Posts what waits in the outbox. A message is claimed before it is sent, with the time of its repetition: a daemon that
+//! is killed in between sends it again, under the same id.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use rand::RngExt;
+use serde_json::json;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::{is_over, pause};
+use super::sign::signature;
+use super::{Notifier, Settings};
+use crate::clock::rfc3339;
+use crate::domain::{Notice, NoticeState, ProjectRef};
+use crate::store::StoreError;
+use crate::telemetry::Metrics;
+
+/// Messages under way at once.
+const AT_ONCE: usize = 4;
+/// Messages read at once.
+const PAGE: u32 = 50;
+/// Between two looks at the outbox that nobody asked for.
+const EVERY: Duration = Duration::from_secs(2);
+/// Between two looks however much happens.
+const AT_MOST: Duration = Duration::from_millis(100);
+
+/// Sends until the stop token falls. `news` wakes it: a status is written by whoever changes it.
+pub async fn run(
+    notifier: Notifier,
+    settings: Settings,
+    mut news: broadcast::Receiver<ProjectRef>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(settings.deadline)
+        .pool_max_idle_per_host(0)
+        .build();
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::error!(%error, "the webhook has no HTTP client: nothing is told");
+            return;
+        }
+    };
+    loop {
+        let round = async {
+            if let Err(error) = send_due(&notifier, &settings, &client, &metrics).await {
+                tracing::warn!(%error, "the webhook's outbox cannot be read");
+            }
+            tokio::time::sleep(AT_MOST).await;
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = notifier.wake.notified() => {}
+                // Falling behind is news too.
+                _ = news.recv() => {}
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = round => {}
+        }
+    }
+}
+
+async fn send_due(
+    notifier: &Notifier,
+    settings: &Settings,
+    client: &reqwest::Client,
+    metrics: &Metrics,
+) -> Result<(), StoreError> {
+    let due = notifier.store.due_notices(notifier.clock.now(), PAGE).await?;
+    let sent = stream::iter(due).map(|notice| send(notifier, settings, client, metrics, notice));
+    let outcomes: Vec<Result<(), StoreError>> = sent.buffer_unordered(AT_ONCE).collect().await;
+    outcomes.into_iter().collect()
+}
+
+async fn send(
+    notifier: &Notifier,
+    settings: &Settings,
+    client: &reqwest::Client,
+    metrics: &Metrics,
+    notice: Notice,
+) -> Result<(), StoreError> {
+    let store = &notifier.store;
+    let tries = u32::try_from(notice.tries).unwrap_or(u32::MAX).saturating_add(1);
+    let pause = pause(settings.retry, tries, rand::rng().random());
+    let after = |wait: Duration| notifier.clock.now().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 4));
+    let again_at = after(settings.deadline + pause);
+    let Some(notice) = store.claim_notice(&notice.id, again_at).await? else { return Ok(()) };
+    let Err(error) = post(settings, client, &notice, notifier.clock.now() / 1000).await else {
+        metrics.notice(notice.kind.as_str(), "sent");
+        return store.notice_is(&notice.id, NoticeState::Sent, "", again_at).await;
+    };
+    let age = Duration::from_millis(u64::try_from(notifier.clock.now() - notice.created_at).unwrap_or(0));
+    if is_over(tries, age, settings.tries, settings.give_up) {
+        metrics.notice(notice.kind.as_str(), "failed");
+        tracing::warn!(
+            notice.id,
+            tries,
+            error,
+            "a message to the webhook was given up; GET /platform/notifications?state=failed has it"
+        );
+        return store.notice_is(&notice.id, NoticeState::Failed, &error, again_at).await;
+    }
+    metrics.notice(notice.kind.as_str(), "repeated");
+    tracing::debug!(notice.id, tries, error, "a message to the webhook was not taken");
+    store.notice_is(&notice.id, NoticeState::Waiting, &error, after(pause)).await
+}
+
+/// Taken is what is answered with 2xx; the answer itself is not read. No word of the address: it may hold a key.
+async fn post(settings: &Settings, client: &reqwest::Client, notice: &Notice, at_s: i64) -> Result<(), String> {
+    let body = body(notice);
+    let request = client
+        .post(&settings.url)
+        .header("content-type", "application/json")
+        .header("user-agent", "supamanager")
+        .header("webhook-id", &notice.id)
+        .header("webhook-timestamp", at_s.to_string())
+        .header("webhook-signature", signature(settings.key.expose(), &notice.id, at_s, body.as_bytes()))
+        .body(body);
+    match request.send().await {
+        Ok(answer) if answer.status().is_success() => Ok(()),
+        Ok(answer) => Err(format!("it answered {}", answer.status().as_u16())),
+        Err(error) if error.is_timeout() => Err(format!("it did not answer within {} s", settings.deadline.as_secs())),
+        Err(error) if error.is_connect() => Err("it refuses connections".to_owned()),
+        Err(error) => Err(error.without_url().to_string()),
+    }
+}
+
+/// The same bytes at every try.
+fn body(notice: &Notice) -> String {
+    json!({
+        "id": notice.id,
+        "kind": notice.kind.as_str(),
+        "project": notice.project,
+        "name": notice.name,
+        "from": notice.from,
+        "to": notice.to,
+        "reason": notice.reason,
+        "at": rfc3339(notice.at),
+        "folded": notice.folded,
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::NoticeKind;
+
+    #[test]
+    fn a_body_has_the_documented_fields() {
+        let notice = Notice {
+            id: "msg_1".to_owned(),
+            kind: NoticeKind::Status,
+            project: Some(ProjectRef::parse(&"a".repeat(20)).expect("a ref")),
+            name: "My App".to_owned(),
+            from: "CREATING".to_owned(),
+            to: "ACTIVE_HEALTHY".to_owned(),
+            reason: String::new(),
+            at: 0,
+            folded: 2,
+            state: NoticeState::Waiting,
+            tries: 1,
+            due_at: 5,
+            error: "a secret".to_owned(),
+            created_at: 0,
+        };
+        let expected = json!({"id": "msg_1", "kind": "status", "project": "a".repeat(20), "name": "My App", "from": "CREATING",
+            "to": "ACTIVE_HEALTHY", "reason": "", "at": "1970-01-01T00:00:00.000Z", "folded": 2});
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&body(&notice)).expect("JSON"), expected);
+        assert_eq!(body(&notice), body(&notice.clone()));
+    }
+}
