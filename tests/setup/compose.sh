@@ -35,16 +35,6 @@ found() {
     return 1
 }
 
-# The mirror that this machine's apt uses already, without its security and third-party lists.
-mirror() {
-    if [ -n "${DEBIAN_MIRROR:-}" ]; then
-        echo "$DEBIAN_MIRROR"
-    else
-        apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-            awk '$1 == "Debian" && $2 !~ /security/ {print $2; exit}'
-    fi
-}
-
 give_up() {
     say "$1; install Docker Compose v2 (as the plugin of docker, or as docker-compose on the PATH) and run this again"
     exit 3
@@ -54,9 +44,7 @@ download() {
     command -v apt-get >/dev/null 2>&1 || give_up "there is no Compose v2 and no apt-get here"
     keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     [ -r "$keyring" ] || give_up "there is no Compose v2 and no $keyring here"
-    from=$(mirror)
-    # Without downloaded lists apt does not know whose they are.
-    [ -n "$from" ] || { [ "$(id -u)" -ne 0 ] || apt-get update -qq >/dev/null 2>&1 || true; from=$(mirror); }
+    from=$(sh "$here/mirror.sh")
     [ -n "$from" ] || give_up "there is no Compose v2 here, and apt has no Debian source (DEBIAN_MIRROR=URL names one)"
     work=$cache/work.$$
     mkdir -p "$work/lists/partial" "$work/archives/partial"

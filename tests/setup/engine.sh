@@ -4,7 +4,7 @@
 # Why: every engine test and `make demo` need one, and a fresh machine (or a build container) has none running.
 # An engine that already answers is used as it is. Only an engine that this script started is ever stopped by it.
 #
-# usage: engine.sh [start|stop|status]
+# usage: engine.sh [start|crash|stop|status]
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -107,9 +107,19 @@ stop() {
     echo "engine.sh: stopped the engine that this script had started"
 }
 
+# As a crash ends it: its containers go on without it until it is started again, which ends them (no live restore).
+crash() {
+    ours || { echo "engine.sh: no engine of ours is running, and another's is not killed" >&2; exit 3; }
+    pid=$(cat "$pid_file")
+    kill -9 "$pid"
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+    rm -f "$pid_file"
+}
+
 case ${1:-start} in
     start) start ;;
+    crash) crash ;;
     stop) stop ;;
     status) if version=$(answers) && [ -n "$version" ]; then echo "$version"; else echo "no engine answers" >&2; exit 1; fi ;;
-    *) echo "usage: engine.sh [start|stop|status]" >&2; exit 2 ;;
+    *) echo "usage: engine.sh [start|crash|stop|status]" >&2; exit 2 ;;
 esac

@@ -10,6 +10,8 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 pub enum Act {
     /// The engine does it; its answer never arrives.
     LoseReply,
+    /// The engine hears of it so many milliseconds later, whoever still waits.
+    Late(u64),
     /// The engine never hears of it; this is the answer: status and message.
     Answer(u16, &'static str),
 }
@@ -100,6 +102,12 @@ async fn serve(mut client: TcpStream, manners: Arc<Mutex<Vec<Manner>>>) {
             let body = format!("{{\"message\":\"{message}\"}}");
             let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
             let _ = client.write_all(answer.as_bytes()).await;
+        }
+        Some(Act::Late(wait_ms)) => {
+            tokio::time::sleep(std::time::Duration::from_millis(wait_ms)).await;
+            let mut engine = engine().await;
+            engine.write_all(&request).await.unwrap();
+            let _ = engine.read(&mut buffer).await;
         }
         Some(Act::LoseReply) => {
             let mut engine = engine().await;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptions};
-use supamanager::backend::{Backend, BackendError, ExecRequest};
+use supamanager::backend::{Backend, BackendError, ExecRequest, LINE_BYTES_MAX};
+use supamanager::clock::parse_rfc3339;
 use supamanager::domain::Secret;
 use supamanager::stack::{BindMode, Logging, Mount, MountSource};
 
@@ -18,7 +19,7 @@ async fn the_last_lines_come_in_order_with_their_stream() {
         let service = world.service("db", script);
         let id = world.running(&service).await;
         world.written(&id, "done").await;
-        let lines = world.backend.logs(&id, 100).await.unwrap();
+        let lines = world.backend.logs(&id, 100, None).await.unwrap();
         // The two streams are two pipes: each has its order, both together have none.
         let of = |stream: &str| {
             let texts = lines.iter().filter(|line| line.stream == stream).map(|line| line.text.chars().take(6).collect());
@@ -26,10 +27,61 @@ async fn the_last_lines_come_in_order_with_their_stream() {
         };
         assert_eq!(of("stdout"), ["out 1", "out 2", "out 3", "1x2x3x", "done"]);
         assert_eq!(of("stderr"), ["err 1", "err 2", "err 3"]);
-        assert!(lines.iter().any(|line| line.text.len() == 16 * 1024));
+        assert!(lines.iter().any(|line| line.text.len() == LINE_BYTES_MAX));
         assert!(lines[0].timestamp.ends_with('Z') && lines[0].timestamp.contains('T'));
-        assert!(world.backend.logs(&id, 2).await.unwrap().len() <= 2);
-        assert!(world.backend.logs(&id, 0).await.unwrap().is_empty());
+        assert!(world.backend.logs(&id, 2, None).await.unwrap().len() <= 2);
+        assert!(world.backend.logs(&id, 0, None).await.unwrap().is_empty());
+        world.remove_all().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn since_is_a_moment_within_its_second_and_may_be_long_ago() {
+    with_world(|world| async move {
+        let service = world.service("db", "echo early; sleep 0.2; echo late; echo done >&2; sleep 600");
+        let id = world.running(&service).await;
+        world.written(&id, "done").await;
+        let all = world.backend.logs(&id, 100, None).await.unwrap();
+        let late = all.iter().find(|line| line.text == "late").unwrap();
+        let since = parse_rfc3339(&late.timestamp).unwrap();
+        let texts = async |since| {
+            let lines = world.backend.logs(&id, 100, Some(since)).await.unwrap();
+            let mut texts: Vec<String> = lines.into_iter().map(|line| line.text).collect();
+            texts.sort();
+            texts
+        };
+        assert_eq!(texts(since).await, ["done", "late"]);
+        assert_eq!(texts(since - 200 * 365 * 86_400_000).await, ["done", "early", "late"]);
+        assert_eq!(texts(since + 200 * 365 * 86_400_000).await, Vec::<String>::new());
+        let (sender, mut lines) = tokio::sync::mpsc::channel(8);
+        let following = world.backend.follow_logs(&id, since, sender);
+        let heard = async {
+            let mut texts = vec![lines.recv().await.unwrap().text, lines.recv().await.unwrap().text];
+            texts.sort();
+            drop(lines);
+            texts
+        };
+        let both = async { tokio::join!(following, heard) };
+        let (ended, heard) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("it ends when nobody listens");
+        assert_eq!((ended.is_ok(), heard), (true, vec!["done".to_owned(), "late".to_owned()]));
+        world.remove_all().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_many_long_lines_the_newest_megabyte_comes() {
+    with_world(|world| async move {
+        // Two hundred lines of nearly eleven kilobytes, in several files of the driver.
+        let mut service = world.service("db", "for i in $(seq 1 200); do seq -s x 1 2400; done; echo done; sleep 600");
+        service.logging.options.insert("max-size".into(), "4m".into());
+        let id = world.running(&service).await;
+        world.written(&id, "done").await;
+        let lines = world.backend.logs(&id, 1_000, None).await.unwrap();
+        let bytes: usize = lines.iter().map(|line| line.text.len()).sum();
+        assert!((900_000..=1 << 20).contains(&bytes), "{bytes} bytes in {} lines", lines.len());
+        assert_eq!(lines.last().unwrap().text, "done");
         world.remove_all().await;
     })
     .await;
@@ -54,7 +106,7 @@ async fn with_a_log_collector_that_is_not_there_a_container_starts_and_its_lines
         let id = world.running(&service).await;
         let mut lines = Vec::new();
         for _ in 0..50 {
-            lines = world.backend.logs(&id, 5).await.unwrap();
+            lines = world.backend.logs(&id, 5, None).await.unwrap();
             if !lines.is_empty() {
                 break;
             }
@@ -98,6 +150,9 @@ async fn a_command_reads_its_input_and_answers_with_its_code() {
         let begun = Instant::now();
         assert!(matches!(world.backend.exec(&id, endless).await, Err(BackendError::TimedOut { .. })));
         assert!(begun.elapsed() < Duration::from_secs(5));
+        // It closes its output and goes on: waited for where the engine keeps the stream open until the end (20.10, 26.1).
+        let detached = world.backend.exec(&id, run("exec >&- 2>&-; sleep 2; exit 4", None, 100)).await;
+        assert!(matches!(&detached, Ok(output) if output.exit_code == 4), "{detached:?}");
         let gone = world.backend.exec(&"f".repeat(64), run("true", None, 1)).await;
         assert!(matches!(gone, Err(BackendError::NotFound { .. })));
         world.remove_all().await;
@@ -110,12 +165,17 @@ async fn usage_is_of_a_sane_size() {
     with_world(|world| async move {
         let busy = world.service("busy", "while :; do :; done");
         let id = world.running(&busy).await;
+        let (before, begun) = (world.backend.usage(&id).await.unwrap(), Instant::now());
+        assert!(begun.elapsed() < Duration::from_secs(1), "one shot: the engine waits for no second reading");
+        tokio::time::sleep(Duration::from_secs(2)).await;
         let usage = world.backend.usage(&id).await.unwrap();
-        assert!(usage.cpu_cores > 0.05 && usage.cpu_cores < 3.0, "{usage:?}");
+        let cores = (usage.cpu_ns - before.cpu_ns) as f64 / begun.elapsed().as_nanos() as f64;
+        assert!(cores > 0.05 && cores < 3.0, "{cores} of {usage:?}");
+        assert!(usage.rx_bytes >= before.rx_bytes && usage.rx_bytes < 1 << 30, "{usage:?}");
         assert!(usage.memory_bytes > 50_000 && usage.memory_bytes < 100_000_000, "{usage:?}");
         world.backend.stop_container(&id, 0).await.unwrap();
         let usage = world.backend.usage(&id).await.unwrap();
-        assert!(usage.cpu_cores < 0.001 && usage.memory_bytes == 0, "{usage:?}");
+        assert_eq!((usage.cpu_ns, usage.memory_bytes), (0, 0), "{usage:?}");
         world.remove_all().await;
     })
     .await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use supamanager::backend::docker::{Deadlines, DockerBackend};
-use supamanager::backend::{Backend, BackendError, ErrorClass};
+use supamanager::backend::{Backend, BackendError, ErrorClass, ExecRequest};
 
 use crate::proxy::{Act, Manner, Proxy};
 use crate::world::with_world;
@@ -122,12 +122,48 @@ async fn a_failure_of_the_engine_itself_may_be_tried_again_and_a_full_disk_is_to
 }
 
 #[tokio::test]
+async fn a_network_whose_endpoints_the_engine_has_lost_count_of_is_said_to_need_a_restart() {
+    with_world(|world| async move {
+        let miscounted = Act::Answer(403, "error while removing network: network a id 1f has active endpoints");
+        let manner = Manner { method: "DELETE", path: "/networks/", times: 2, act: miscounted };
+        let (proxy, backend) = behind(vec![manner]).await;
+        let container = world.running(&world.service("db", "sleep 600")).await;
+        let network = world.backend.ensure_network(&world.network_spec()).await.unwrap();
+        let error = backend.remove_network(&network).await.unwrap_err();
+        assert!(!error.to_string().contains("restart"), "a container is in it: {error}");
+        world.backend.remove_container(&container).await.unwrap();
+        let error = backend.remove_network(&network).await.unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Retry, "{error}");
+        assert!(error.to_string().contains("restart the engine"), "{error}");
+        proxy.assert_all_met();
+        world.remove_all().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_cut_event_stream_wakes() {
     with_world(|world| async move {
         let cut = Manner { method: "GET", path: "/events", times: 1, act: Act::LoseReply };
         let (proxy, backend) = behind(vec![cut]).await;
         tokio::time::timeout(Duration::from_secs(5), backend.changed(&world.labels.installation)).await.unwrap().unwrap();
         proxy.assert_all_met();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_command_whose_begin_was_lost_is_said_to_be_unfinished() {
+    with_world(|world| async move {
+        let id = world.running(&world.service("db", "sleep 600")).await;
+        let (proxy, backend) = behind(vec![lost("/start")]).await;
+        // Whether it was begun differs between engines: 20.10 goes on with it, 26.1 does not.
+        let run =
+            ExecRequest { argv: vec!["/bin/true".to_owned()], stdin: None, deadline: Duration::from_secs(10), output_limit: 100 };
+        let answer = backend.exec(&id, run).await;
+        assert!(matches!(answer, Err(BackendError::Unfinished { .. })), "{answer:?}");
+        proxy.assert_all_met();
+        world.remove_all().await;
     })
     .await;
 }

@@ -17,7 +17,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt;
 use supamanager::backend::docker::DockerBackend;
 use supamanager::backend::{Backend, ContainerSpec, Labels, NetworkSpec, VolumeSpec};
-use supamanager::domain::{InstallationId, OperationId, ProjectRef, Secret, ServiceName};
+use supamanager::domain::{InstallationId, Limits, OperationId, ProjectRef, Secret, ServiceName};
 use supamanager::stack::{Logging, Network, Service, Volume};
 
 pub const IMAGE: &str = "supamanager-test/tiny:1";
@@ -83,20 +83,14 @@ impl World {
             raw,
             labels: Labels {
                 installation: InstallationId::parse(&random_hex(16)).unwrap(),
-                project,
+                project: project.clone(),
                 service: None,
                 generation: 1,
                 operation: OperationId::parse(&format!("op_{}", random_hex(12))).unwrap(),
                 spec_hash: String::new(),
             },
             folder,
-            network: Network {
-                name: format!("supamanager-{letters}"),
-                subnet: format!("{prefix}.{first}/27"),
-                gateway: Some(format!("{prefix}.{}", first + 1)),
-                ip_range: Some(format!("{prefix}.{first}/28")),
-                labels: BTreeMap::new(),
-            },
+            network: model_network(&project, &format!("{prefix}.{first}/27")),
             image_digest,
         }
     }
@@ -107,31 +101,7 @@ impl World {
 
     /// A service that runs this shell line. It is the image's only interpreter.
     pub fn service(&self, name: &str, script: &str) -> Service {
-        Service {
-            image: IMAGE.into(),
-            container_name: self.name(name),
-            hostname: None,
-            entrypoint: Some(vec!["/bin/sh".into(), "-c".into()]),
-            command: Some(vec![script.into()]),
-            environment: BTreeMap::new(),
-            ports: Vec::new(),
-            mounts: Vec::new(),
-            aliases: vec![name.into()],
-            ipv4_address: None,
-            depends_on: Vec::new(),
-            healthcheck: None,
-            labels: BTreeMap::from([("io.supamanager.name".into(), "Café $5".into())]),
-            logging: Logging {
-                driver: "json-file".into(),
-                options: BTreeMap::from([("max-size".into(), "1m".into()), ("max-file".into(), "2".into())]),
-            },
-            ulimits: Vec::new(),
-            user: None,
-            stop_signal: None,
-            stop_grace_s: Some(1),
-            pids_limit: Some(32),
-            init: true,
-        }
+        model_service(&self.labels.project, name, script)
     }
 
     pub fn spec<'a>(&'a self, service: &'a Service, spec_hash: &str) -> ContainerSpec<'a> {
@@ -142,6 +112,8 @@ impl World {
             folder: &self.folder,
             network: &self.network.name,
             volumes: BTreeMap::from([("config".to_owned(), self.name("config"))]),
+            limits: Limits::default(),
+            parent: None,
             image_digest: self.image_digest.clone(),
             labels: Labels {
                 service: Some(ServiceName::parse(name).unwrap()),
@@ -156,7 +128,7 @@ impl World {
     }
 
     pub fn volume(&self) -> Volume {
-        Volume { name: self.name("config"), folder: "volumes/config".into(), labels: BTreeMap::new() }
+        model_volume(&self.labels.project)
     }
 
     pub fn volume_spec<'a>(&'a self, volume: &'a Volume) -> VolumeSpec<'a> {
@@ -174,7 +146,7 @@ impl World {
     /// Waits until a container has written this line, at most ten seconds: its end would not do, for it is restarted.
     pub async fn written(&self, id: &str, line: &str) {
         for _ in 0..100 {
-            if self.backend.logs(id, 100).await.unwrap().iter().any(|found| found.text == line) {
+            if self.backend.logs(id, 100, None).await.unwrap().iter().any(|found| found.text == line) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -222,6 +194,53 @@ impl World {
 
     fn empty_by_hand(&self) {
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The network of a project on a /27: the gateway is its first address, dynamic ones come from the lower half.
+pub fn model_network(project: &ProjectRef, subnet: &str) -> Network {
+    let first = subnet.trim_end_matches("/27");
+    let (prefix, last) = first.rsplit_once('.').unwrap();
+    Network {
+        name: format!("supamanager-{project}"),
+        subnet: subnet.to_owned(),
+        gateway: Some(format!("{prefix}.{}", last.parse::<u16>().unwrap() + 1)),
+        ip_range: Some(format!("{first}/28")),
+        labels: BTreeMap::new(),
+    }
+}
+
+/// A project's one named volume.
+pub fn model_volume(project: &ProjectRef) -> Volume {
+    Volume { name: format!("supamanager-{project}-config"), folder: "volumes/config".into(), labels: BTreeMap::new() }
+}
+
+/// A service that runs this shell line.
+pub fn model_service(project: &ProjectRef, name: &str, script: &str) -> Service {
+    Service {
+        image: IMAGE.into(),
+        container_name: format!("supamanager-{project}-{name}"),
+        hostname: None,
+        entrypoint: Some(vec!["/bin/sh".into(), "-c".into()]),
+        command: Some(vec![script.into()]),
+        environment: BTreeMap::new(),
+        ports: Vec::new(),
+        mounts: Vec::new(),
+        aliases: vec![name.into()],
+        ipv4_address: None,
+        depends_on: Vec::new(),
+        healthcheck: None,
+        labels: BTreeMap::from([("io.supamanager.name".into(), "Café $5".into())]),
+        logging: Logging {
+            driver: "json-file".into(),
+            options: BTreeMap::from([("max-size".into(), "1m".into()), ("max-file".into(), "2".into())]),
+        },
+        ulimits: Vec::new(),
+        user: None,
+        stop_signal: None,
+        stop_grace_s: Some(1),
+        pids_limit: Some(32),
+        init: true,
     }
 }
 
