@@ -55,8 +55,8 @@ async fn a_wrong_key_names_itself() {
     }
     let message = refused(daemon.binary().env("SUPAMANAGER_LISTEM", "x"), &["serve"]);
     assert!(message.contains("SUPAMANAGER_LISTEM"), "{message}");
-    let message = refused(daemon.binary().env("SUPAMANAGER_DATABASE_URL", "postgres://x/y"), &["token", "create", "--name", "x"]);
-    assert!(message.contains("database_url") && message.contains("postgres"), "{message}");
+    let message = refused(daemon.binary().env("SUPAMANAGER_DATABASE_URL", "mysql://x/y"), &["token", "create", "--name", "x"]);
+    assert!(message.contains("database_url") && message.contains("mysql") && message.contains("postgres"), "{message}");
     daemon.finish();
 }
 
@@ -102,8 +102,19 @@ async fn a_store_and_a_folder_that_do_not_belong_together_are_refused() {
 async fn doctor_checks_this_machine() {
     let daemon = Daemon::ready("doctor", Options::default()).await;
     let text = daemon.command(&["doctor"]);
-    for part in ["engine ", "speaks API", "plugins: ", "template set supabase", "key: ", "ports.api", "ports.db", "subnets.pool"]
-    {
+    for part in [
+        "engine ",
+        "speaks API",
+        "plugins: ",
+        "template set supabase",
+        "key: ",
+        "ports.api",
+        "ports.db",
+        "subnets.pool",
+        "capacity: ",
+        "by memory",
+        "extended attributes",
+    ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
     let output = daemon.binary().arg("doctor").env("DOCKER_HOST", "unix:///nowhere.sock").output().expect("the binary");

@@ -9,7 +9,7 @@ use crate::world::{Daemon, Decoys, Engine, Options, SlowEngine, broken_images, c
 
 #[tokio::test]
 async fn a_database_that_never_becomes_healthy_fails_with_its_last_lines_and_can_be_retried() {
-    let decoys = Decoys::make(Engine, "-failures");
+    let decoys = Decoys::make(Engine, "-failures", 2);
     let templates =
         broken_images(&root().join("templates"), "sandbox", "supamanager-sandbox/db:1", "supamanager-sandbox/db-unhealthy:1");
     let options = Options::default()

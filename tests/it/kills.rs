@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use supamanager::domain::OperationKind;
-use supamanager::lifecycle::{Position, plan};
+use supamanager::lifecycle::{Position, Waves, plan, update_steps};
 
 use crate::world::{Daemon, Decoys, Engine, Options, root};
 
 /// The tiny set has two waves.
-const WAVES: usize = 2;
+const WAVES: [usize; 2] = [0, 1];
 
 fn tiny() -> Options {
     Options::tiny().set("SUPAMANAGER_DEADLINES_HEALTHY_S", "30")
@@ -19,9 +19,9 @@ fn tiny() -> Options {
 
 fn places(kind: OperationKind, undo: bool) -> Vec<String> {
     let mut places = Vec::new();
-    for step in plan(kind, WAVES) {
+    for step in plan(kind, &WAVES) {
         // The positions around a record: before and after the intent, before and after the outcome.
-        for position in Position::ALL {
+        for position in Position::ALL.into_iter().filter(|_| !undo || step.undo.is_some()) {
             let middle = if undo { "undo." } else { "" };
             if undo && position == Position::AfterIntent {
                 continue;
@@ -34,7 +34,7 @@ fn places(kind: OperationKind, undo: bool) -> Vec<String> {
 
 #[tokio::test]
 async fn every_step_of_create_and_delete_survives_a_kill_before_and_after_its_record() {
-    let decoys = Decoys::make(Engine, "-kills");
+    let decoys = Decoys::make(Engine, "-kills", 0);
     let mut daemon = Daemon::ready("kills", tiny()).await;
     let mut table = Vec::new();
     let creates =
@@ -76,6 +76,76 @@ async fn every_step_of_create_and_delete_survives_a_kill_before_and_after_its_re
 }
 
 #[tokio::test]
+async fn every_step_of_pause_resume_and_restart_survives_a_kill() {
+    let mut daemon = Daemon::ready("kills-verbs", tiny()).await;
+    let id = daemon.api.healthy(json!({"name": "killed on the way"})).await["id"].as_str().expect("an id").to_owned();
+    let keys = daemon.api.get(&format!("/platform/projects/{id}/credentials")).await.body;
+    let ends =
+        |kind: OperationKind| ["before_intent", "after_record"].map(|position| format!("{}.end.{position}", kind.as_str()));
+    let all = |kind| [places(kind, false), ends(kind).to_vec()].concat();
+    let mut resumes = all(OperationKind::Resume);
+    let mut table = Vec::new();
+    let mut killed = Vec::new();
+    for place in all(OperationKind::Pause) {
+        killed.push(("pause", place, "PAUSED"));
+        killed.extend(resumes.pop().map(|place| ("resume", place, "ACTIVE_HEALTHY")));
+    }
+    for place in resumes {
+        killed.push(("pause", String::new(), "PAUSED"));
+        killed.push(("resume", place, "ACTIVE_HEALTHY"));
+    }
+    killed.extend(all(OperationKind::Restart).into_iter().map(|place| ("restart", place, "ACTIVE_HEALTHY")));
+    for (verb, place, ends) in killed {
+        if !place.is_empty() {
+            daemon.arm(&place).await;
+        }
+        let answer = daemon.api.post(&format!("/platform/projects/{id}/{verb}"), json!({})).await;
+        assert_eq!(answer.status, 202, "{verb} at {place}: {}", answer.body);
+        if !place.is_empty() {
+            daemon.killed_at(&place).await;
+            daemon.revive().await;
+            table.push((place.clone(), ends.to_owned()));
+        }
+        daemon.api.settled(&id, &[ends], Duration::from_secs(60)).await;
+    }
+    let now = daemon.api.get(&format!("/platform/projects/{id}/credentials")).await.body;
+    assert_eq!(now, keys, "a verb changed a key (I8)");
+    print_table("pause, resume and restart", &table);
+    daemon.api.gone(&id).await;
+    daemon.finish();
+}
+
+#[tokio::test]
+async fn every_step_of_an_update_survives_a_kill_around_its_effect() {
+    let templates = crate::update::templates();
+    let options = tiny().set("SUPAMANAGER_TEMPLATES_DIR", templates.display().to_string());
+    let mut daemon = Daemon::ready("kills-update", options).await;
+    let id = daemon.api.healthy(json!({"name": "updated and killed"})).await["id"].as_str().expect("an id").to_owned();
+    crate::update::write_row(&id);
+    let mut places = Vec::new();
+    for step in update_steps(&Waves { present: &WAVES, wanted: &WAVES, snapshot: true }) {
+        places.extend([Position::AfterIntent, Position::AfterEffect].map(|at| format!("update.{}.{}", step.name, at.as_str())));
+    }
+    places.push("update.end.before_intent".to_owned());
+    let mut table = Vec::new();
+    for (number, place) in places.into_iter().enumerate() {
+        let set = if number % 2 == 0 { "next" } else { "tiny" };
+        daemon.arm(&place).await;
+        crate::update::begin(&daemon.api, &id, &json!({ "image_set": set })).await;
+        daemon.killed_at(&place).await;
+        daemon.revive().await;
+        let project = daemon.api.settled(&id, &["ACTIVE_HEALTHY"], Duration::from_secs(60)).await;
+        assert_eq!((project["image_set"].as_str(), project["error"].is_null()), (Some(set), true), "{place}: {project:#}");
+        assert_eq!(crate::update::row(&id), "precious", "{place}");
+        table.push((place, "ACTIVE_HEALTHY".to_owned()));
+    }
+    print_table("update", &table);
+    daemon.api.gone(&id).await;
+    daemon.finish();
+    std::fs::remove_dir_all(templates).expect("the templates go");
+}
+
+#[tokio::test]
 async fn every_undone_step_survives_a_kill_and_the_project_ends_failed() {
     // A probe that never succeeds makes the step `healthy` of `front` fail, so everything before it is undone.
     let fixtures = crate::world::scratch("undo-templates");
@@ -88,7 +158,7 @@ async fn every_undone_step_survives_a_kill_and_the_project_ends_failed() {
         tiny().set("SUPAMANAGER_TEMPLATES_DIR", fixtures.display().to_string()).set("SUPAMANAGER_DEADLINES_HEALTHY_S", "2");
     let mut daemon = Daemon::ready("undo", options).await;
     let mut table = Vec::new();
-    let reached = ["healthy", "start.2", "start.1", "containers", "volumes", "network", "images", "render", "folder"];
+    let reached = ["start.2", "start.1", "containers", "volumes", "network", "images", "render", "folder"];
     let places = places(OperationKind::Create, true);
     for place in places.iter().filter(|place| reached.iter().any(|step| place.contains(&format!(".{step}.")))) {
         daemon.arm(place).await;

@@ -2,6 +2,9 @@
 
 mod checks;
 mod secrets;
+mod ten;
+mod updates;
+mod verbs;
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
@@ -22,7 +25,7 @@ const SERVICES: [&str; 10] = ["analytics", "auth", "db", "imgproxy", "kong", "me
 
 #[tokio::test]
 async fn a_project_becomes_healthy_and_is_gone_without_a_trace() {
-    let decoys = Decoys::make(Engine, "-stack");
+    let decoys = Decoys::make(Engine, "-stack", 1);
     let templates = secrets::templates_that_show_the_plugins_input();
     let options = Options::default()
         .set("SUPAMANAGER_TEMPLATES_DIR", templates.display().to_string())
@@ -46,6 +49,7 @@ async fn a_project_becomes_healthy_and_is_gone_without_a_trace() {
     project.logs_are_served(&daemon).await;
     secrets::no_secret_leaves_its_place(&daemon, &project).await;
     project.usage_is_sampled(&daemon).await;
+    project.comes_back_from_a_pause_and_a_restart_with_its_rows(&daemon).await;
     daemon.stop();
     project.the_rendered_folder_stands_on_its_own();
     daemon.revive().await;
@@ -56,6 +60,75 @@ async fn a_project_becomes_healthy_and_is_gone_without_a_trace() {
     decoys.untouched(Engine);
     daemon.finish();
     std::fs::remove_dir_all(templates).expect("the templates go");
+}
+
+#[tokio::test]
+async fn a_lean_project_is_whole_with_seven_services() {
+    let daemon = Daemon::ready("lean", Options::default()).await;
+    let lean = daemon.api.healthy(json!({"name": "lean", "template_set": "lean", "db_pass": PASSWORD})).await;
+    let id = lean["id"].as_str().expect("an id").to_owned();
+    let services: Vec<&str> = lean["services"].as_object().expect("services").keys().map(String::as_str).collect();
+    assert_eq!(services, ["auth", "db", "kong", "meta", "realtime", "rest", "storage"]);
+    let project = Project::of(&daemon, &id).await;
+    project.the_database_answers_over_the_published_port(PASSWORD);
+    project.a_row_written_through_sql_is_read_through_the_gateway().await;
+    for service in services {
+        let driver = Engine.inspect(&format!("supamanager-{id}-{service}"))["HostConfig"]["LogConfig"]["Type"].clone();
+        assert_eq!(driver, "local", "{service} has no collector to send to");
+    }
+    let folder = daemon.data.join("projects").join(&id);
+    assert!(folder.join("kong.yml").exists() && !folder.join("vector.yml").exists());
+    daemon.api.gone(&id).await;
+    daemon.finish();
+}
+
+#[tokio::test]
+async fn a_project_with_studio_lets_nobody_in_without_the_password() {
+    let slot = Daemon::next_port();
+    let options = Options::default().set("SUPAMANAGER_PORTS_STUDIO", format!("{slot}-{}", slot + 9));
+    let daemon = Daemon::ready("studio", options).await;
+    let body = json!({"name": NAME, "template_set": "studio", "db_pass": PASSWORD});
+    let created = daemon.api.create(body).await;
+    let id = created["id"].as_str().expect("an id").to_owned();
+    let project = daemon.api.settled(&id, &["ACTIVE_HEALTHY", "FAILED"], Duration::from_secs(300)).await;
+    assert_eq!(project["status"], "ACTIVE_HEALTHY", "{:#}", project["error"]);
+    assert_eq!(
+        (project["services"].as_object().map(serde_json::Map::len), &project["services"]["studio"]),
+        (Some(11), &json!("healthy"))
+    );
+    let url = project["studio_url"].as_str().expect("a studio_url").to_owned();
+    assert_eq!((url.as_str(), &created["studio_url"]), (format!("http://127.0.0.1:{slot}/").as_str(), &project["studio_url"]));
+
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let root_of_api = format!("{}/", project["endpoint"].as_str().expect("an endpoint"));
+    for place in [&url, &root_of_api, &format!("{url}project/default")] {
+        let closed = client.get(place).send().await.expect("an answer");
+        assert_eq!(closed.status(), 401, "{place}");
+        assert!(closed.headers().contains_key("www-authenticate"), "a browser asks for the password");
+        let wrong = client.get(place).basic_auth("supabase", Some("wrong")).send().await.expect("an answer");
+        assert_eq!(wrong.status(), 401, "{place}");
+    }
+    let credentials = daemon.api.get(&format!("/platform/projects/{id}/credentials")).await.body;
+    let login = &credentials["logins"]["studio_url"];
+    let text = |key: &str| login[key].as_str().unwrap_or_else(|| panic!("{key} in {login}"));
+    assert_eq!(text("url"), url);
+    let inside = |path: &str| client.get(format!("{url}{path}")).basic_auth(text("user"), Some(text("password"))).send();
+    let page = inside("").await.expect("an answer");
+    assert_eq!(page.status(), 200);
+    if image_set() == "sandbox" {
+        let page = page.text().await.expect("text");
+        assert!(page.contains("\"login\": false"), "the password stays at the gateway: {page}");
+        let reached: Value = inside("sandbox/reaches").await.expect("an answer").json().await.expect("JSON");
+        assert_eq!(reached, json!({"meta": 200, "gateway": 200}));
+    }
+
+    let anon = credentials["api_keys"]["anon"].as_str().expect("a key");
+    let rest = client.get(format!("{root_of_api}rest/v1/")).header("apikey", anon).send().await.expect("an answer");
+    assert_eq!(rest.status(), 200, "the routes of the services go before it");
+    let ports = &Engine.inspect(&format!("supamanager-{id}-studio"))["HostConfig"]["PortBindings"];
+    assert!(ports.as_object().is_none_or(serde_json::Map::is_empty), "{ports}");
+    daemon.api.gone(&id).await;
+    daemon.finish();
 }
 
 fn the_answer_to_a_create_has_the_designs_fields(body: &Value, status: u16, location: Option<&str>) {

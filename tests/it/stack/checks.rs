@@ -79,6 +79,23 @@ impl Project {
         panic!("the row did not come");
     }
 
+    /// The containers' addresses may be others afterwards; the gateway must find them, and the row must be there.
+    pub async fn comes_back_from_a_pause_and_a_restart_with_its_rows(&self, daemon: &Daemon) {
+        let rows = self.sql("select count(*) from public.notes");
+        for (verb, status) in [("pause", "PAUSED"), ("resume", "ACTIVE_HEALTHY"), ("restart", "ACTIVE_HEALTHY")] {
+            let answer = daemon.api.post(&format!("/platform/projects/{}/{verb}", self.id), json!({})).await;
+            assert_eq!(answer.status, 202, "{verb}: {}", answer.body);
+            let settled = daemon.api.settled(&self.id, &[status], Duration::from_secs(200)).await;
+            let running = self.engine.docker(&["ps", "-q", "--filter", &format!("label=io.supamanager.project={}", self.id)]);
+            let (running, wanted) = (running.lines().count(), if verb == "pause" { 0 } else { 10 });
+            assert_eq!(running, wanted, "{verb}: {:#}", settled["health_checks"]);
+        }
+        self.the_gateway_answers_its_smoke_table();
+        assert_eq!(self.sql("select count(*) from public.notes"), rows);
+        let (status, body) = self.request("/rest/v1/notes?select=words&id=eq.1").await;
+        assert_eq!((status, body.contains("ja")), (200, true), "{body}");
+    }
+
     pub fn names_survive_yaml_env_sql_and_labels(&self, name: &str) {
         let labels = &self.engine.inspect(&self.container("kong"))["Config"]["Labels"];
         assert_eq!(labels["io.supamanager.name"], name, "the label");
@@ -265,7 +282,7 @@ impl Project {
         seen
     }
 
-    fn sql(&self, statement: &str) -> String {
+    pub fn sql(&self, statement: &str) -> String {
         run(Command::new("psql").args([self.database_url(), "-XAtqc", statement]))
     }
 }

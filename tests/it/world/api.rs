@@ -116,6 +116,26 @@ impl Api {
         self.settled(id, &["DELETED"], Duration::from_secs(180)).await;
     }
 
+    /// Every event so far: what the stream replays until it falls silent.
+    pub async fn events_so_far(&self, project: &str) -> Vec<(i64, String, Value)> {
+        let request = self.client.get(format!("{}/platform/projects/{project}/events", self.url)).bearer_auth(&self.token);
+        let answer = request.header("Last-Event-ID", "0").send().await.expect("a stream");
+        let mut stream = answer.bytes_stream();
+        let mut text = String::new();
+        while let Ok(Some(Ok(chunk))) = tokio::time::timeout(Duration::from_millis(300), stream.next()).await {
+            text.push_str(&String::from_utf8_lossy(&chunk));
+        }
+        let field = |block: &str, name: &str| {
+            block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+        };
+        let whole = text.split("\n\n").filter(|block| !field(block, "event:").is_empty() && block.contains("data:"));
+        let parsed = whole.filter_map(|block| {
+            let data = serde_json::from_str(&field(block, "data:")).ok()?;
+            Some((field(block, "id:").parse().ok()?, field(block, "event:"), data))
+        });
+        parsed.collect()
+    }
+
     /// Events until the first `end`.
     pub async fn events_until_end(&self, project: &str, after: &str) -> Vec<(i64, String, Value)> {
         let request =

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
+
+use supamanager_tests::databases::TestDatabase;
 
 use super::{Api, Engine, User, copy_folder, root, scratch};
 
@@ -55,16 +56,29 @@ pub struct Daemon {
     pub first_port: u16,
     options: Options,
     child: Option<Child>,
+    /// A second process that waits for the first one's end.
+    standby: Option<Child>,
     listen: u16,
+    /// With `SUPAMANAGER_TEST_DATABASE_URL`; else the store is a file in the data folder.
+    database: Option<TestDatabase>,
 }
 
-/// Daemons of one process share the engine: each takes the next twenty-one ports and the next /24.
-static SLOT: AtomicU16 = AtomicU16::new(0);
+/// Daemons of all tests on this machine share the engine: each has twenty-one ports and a /24 that nobody else has, also
+/// of those in another process. A lock says so until this process ends.
+fn slot() -> u16 {
+    let free = |slot: &u16| {
+        let file = std::env::temp_dir().join(format!("supamanager-test-slot-{slot}"));
+        let file = File::options().create(true).append(true).open(file).expect("the file of a slot");
+        // Never closed: that would be the end of the lock.
+        file.try_lock().is_ok().then(|| std::mem::forget(file)).is_some()
+    };
+    (0..250).find(free).expect("a free slot")
+}
 
 impl Daemon {
-    /// The first of twenty-one ports that no daemon of this process has.
+    /// The first of twenty-one ports that nobody else has.
     pub fn next_port() -> u16 {
-        21_000 + SLOT.fetch_add(1, Ordering::Relaxed) * 21
+        21_000 + slot() * 21
     }
 
     /// Starts one and makes a token.
@@ -79,7 +93,7 @@ impl Daemon {
 
     /// One that has not been started yet.
     pub fn at_rest(name: &str, options: Options) -> Self {
-        let slot = SLOT.fetch_add(1, Ordering::Relaxed);
+        let slot = slot();
         let first_port = 21_000 + slot * 21;
         let mut options = options;
         let (home, plugins) = match &options.user {
@@ -98,11 +112,17 @@ impl Daemon {
         for (key, value) in defaults {
             options.environment.entry(key.to_owned()).or_insert(value);
         }
+        let database = TestDatabase::on_postgres().then(TestDatabase::postgres);
+        if let Some(database) = &database {
+            options.environment.entry("SUPAMANAGER_DATABASE_URL".to_owned()).or_insert_with(|| database.url.clone());
+        }
         let data = options.user.as_ref().map_or_else(|| scratch(name), |user| user.home.join("data"));
         Self {
             api: Api::new(&format!("http://127.0.0.1:{}", first_port + 20), ""),
             engine: Engine,
             child: None,
+            standby: None,
+            database,
             listen: first_port + 20,
             data,
             first_port,
@@ -119,13 +139,55 @@ impl Daemon {
 
     /// Launches the process, with extra environment for this run only.
     pub fn launch(&mut self, extra: &[(&str, &str)]) {
+        self.child = Some(self.serve(&[], extra));
+    }
+
+    fn serve(&self, arguments: &[&str], extra: &[(&str, &str)]) -> Child {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the log");
         let mut command = self.binary();
         for (key, value) in extra {
             command.env(key, value);
         }
-        let child = command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the daemon");
-        self.child = Some(child);
+        command.arg("serve").args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the daemon")
+    }
+
+    /// Launches a second one that waits, and waits until it says so.
+    pub async fn stand_by(&mut self) {
+        let waiting = |log: &str| log.matches("stands by").count();
+        let before = waiting(&self.log());
+        self.standby = Some(self.serve(&["--standby"], &[]));
+        let begun = Instant::now();
+        while waiting(&self.log()) == before {
+            assert!(begun.elapsed() < Duration::from_secs(30), "no standby\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until the standby takes changes, within 30 s, and is the daemon from then on. The first one must be gone.
+    pub async fn taken_over(&mut self) {
+        assert!(self.child.is_none(), "the first one lives");
+        self.child = Some(self.standby.take().expect("a standby"));
+        let begun = Instant::now();
+        self.reachable("/readyz").await;
+        assert!(begun.elapsed() < Duration::from_secs(30), "it took over after {:?}", begun.elapsed());
+    }
+
+    /// Waits until the first one has ended by itself, within 30 s; whether it said that all was well.
+    pub async fn ended(&mut self) -> bool {
+        let mut child = self.child.take().expect("a daemon");
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("waited") {
+                return status.success();
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "the daemon does not end\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What the store is opened with, on PostgreSQL.
+    pub fn database_url(&self) -> Option<&str> {
+        self.database.as_ref().map(|database| database.url.as_str())
     }
 
     /// Waits until a path answers 200.
@@ -221,7 +283,11 @@ impl Daemon {
 
     /// What the engine has of this daemon.
     pub fn objects(&self) -> Vec<String> {
-        self.engine.labelled(&format!("io.supamanager.installation={}", self.installation()))
+        let mut objects = self.engine.labelled(&format!("io.supamanager.installation={}", self.installation()));
+        // Control groups have no labels: those of the projects that this daemon has ever spoken of.
+        let log = self.log();
+        objects.extend(self.engine.groups().into_iter().filter(|project| log.contains(project)).map(|p| format!("group of {p}")));
+        objects
     }
 
     /// Stops it, looks for leaks and unexpected lines, and removes its folder.
@@ -247,8 +313,14 @@ impl Daemon {
 impl Drop for Daemon {
     /// A test that panicked leaves its folder for a look, but no process and nothing on the engine.
     fn drop(&mut self) {
-        if self.child.is_none() {
+        let standby = self.standby.take();
+        if self.child.is_none() && standby.is_none() {
             return;
+        }
+        // The standby first: it would take over.
+        if let Some(mut standby) = standby {
+            let _ = standby.kill();
+            let _ = standby.wait();
         }
         self.kill();
         let Ok(installation) = std::fs::read_to_string(self.data.join("installation")) else { return };

@@ -36,6 +36,18 @@ impl Engine {
         found
     }
 
+    /// The projects that have a control group on this host, in any of its trees.
+    pub fn groups(&self) -> Vec<String> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let trees = mounts.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4));
+        let entries = trees.flat_map(|tree| std::fs::read_dir(tree).into_iter().flatten().flatten());
+        let names = entries.filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix("supamanager-")?.to_owned()));
+        let mut projects: Vec<String> = names.collect();
+        projects.sort();
+        projects.dedup();
+        projects
+    }
+
     /// `docker inspect` of one object as JSON.
     pub fn inspect(&self, name: &str) -> serde_json::Value {
         let text = self.docker(&["inspect", name]);
@@ -64,15 +76,17 @@ pub struct Decoys {
 }
 
 impl Decoys {
-    /// A container, a network and a volume with names and a label like ours, but no installation label.
-    pub fn make(engine: Engine, mark: &str) -> Self {
+    /// A container, a network and a volume with names and a label like ours, but no installation label. `number` is of
+    /// whoever makes them alone: suites run side by side, and each has a subnet of its own.
+    pub fn make(engine: Engine, mark: &str, number: u8) -> Self {
         engine.tiny_image();
         let names = ["container", "network", "volume"].map(|kind| format!("supamanager-decoy{mark}-{kind}"));
         remove(engine, &names);
         let label = ["--label", "io.supamanager.project=aaaaaaaaaaaaaaaaaaaa"];
         let command = ["httpd", "-f", "-p", "9000"];
         engine.docker(&[&["run", "-d", "--name", &names[0]], &label[..], &["supamanager-sandbox/tiny:1"], &command[..]].concat());
-        engine.docker(&[&["network", "create"], &label[..], &["--subnet", "10.213.77.0/27", &names[1]]].concat());
+        let subnet = format!("10.213.{}.0/27", 77 + number);
+        engine.docker(&[&["network", "create"], &label[..], &["--subnet", &subnet, &names[1]]].concat());
         engine.docker(&[&["volume", "create"], &label[..], &[&names[2]]].concat());
         let mut decoys = Self { names, before: Vec::new() };
         decoys.before = decoys.state(engine);

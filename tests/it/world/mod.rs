@@ -10,7 +10,7 @@ mod registry;
 mod slow_engine;
 mod user;
 
-pub use api::Api;
+pub use api::{Answer, Api};
 pub use command::run;
 pub use daemon::{Daemon, Options, binary_path, copy_plugins, image_set, plugins_dir};
 pub use engine::{Decoys, Engine};

@@ -51,7 +51,7 @@ class Running:
 def expectation(rule, view):
     """The rule in words, for the `expected` part of a message."""
     if "value" in rule:
-        return repr(rule["value"])
+        return " or ".join(repr(value) for value in (rule["value"], *rule.get("also", [])))
     if "secret" in rule:
         return view.describe_secret(rule["secret"])
     if "fact" in rule and rule["fact"] in view.facts:
@@ -78,7 +78,7 @@ def fits(rule, text, view):
         return _url_fits(rule["url"], text, view)
     text = view.plain(text)
     if "value" in rule:
-        return text == rule["value"]
+        return text in (rule["value"], *rule.get("also", []))
     if "one_of" in rule:
         return text in rule["one_of"]
     if "fact" in rule and rule["fact"] in view.facts:
@@ -125,7 +125,11 @@ def environment(contract, found, view, strict_names):
     """
     rows = []
     for name, rule in contract["env"].items():
-        if name not in found:
+        when = rule.get("when")
+        if when and found.get(when["name"]) != when["value"]:
+            if name in found:
+                rows.append((f"environment.{name}", f"not set unless {when['name']} is {when['value']!r}", "set"))
+        elif name not in found:
             if not rule.get("optional"):
                 rows.append((f"environment.{name}", expectation(rule, view), "nothing"))
         elif rule.get("absent"):
