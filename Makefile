@@ -6,7 +6,7 @@ BIN := target/debug/supamanager
 PLUGINS := target/plugins
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down run build plugins sandbox test bench fmt verify-upstream toolchain
+.PHONY: help demo demo-down run build plugins sandbox test soak bench fmt verify-upstream toolchain
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ sandbox: ## Build the sandbox images from Debian packages (cached by content)
 
 test: toolchain ## Everything: format, lints, unit, engine and kill tests; ends with a table
 	@sh tests/run.sh
+
+soak: plugins ## Random schedules and kills for as long as wanted: make soak SEEDS=100000 KILLS=1000
+	@SEEDS=$(SEEDS) KILLS=$(KILLS) sh tests/soak.sh
 
 bench: plugins sandbox ## Measure, in one run on one engine, and print tables
 	@sh tests/bench.sh

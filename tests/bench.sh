@@ -7,6 +7,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.."
 case " $* " in
     *" --help "* | *" -h "*) ;;
+    # It has an engine of its own, in memory.
+    " fleet "*) sh tests/setup/packages.sh python3 python3-yaml ;;
     *)
         sh tests/setup/packages.sh python3 python3-yaml postgresql-client
         sh tests/setup/engine.sh start

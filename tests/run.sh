@@ -1,5 +1,5 @@
 #!/bin/sh
-# `make test`: every suite, one after the other, then a table. A suite that fails does not stop the others, so that
+# `make test`: every suite, then a table. A suite that fails does not stop the others, so that
 # one run tells everything; a skipped test fails the run.
 set -eu
 cd "$(dirname "$0")/.."
@@ -8,7 +8,8 @@ out=target/test-output
 rows=$out/rows
 mkdir -p "$out"
 : >"$rows"
-failed=0
+# A test that fails says where; thirty frames of the runtime below it would push that out of what is printed.
+export RUST_BACKTRACE=0
 
 sh tests/setup/packages.sh gcc libc6-dev curl python3 python3-yaml postgresql-client busybox-static util-linux iproute2
 sh tests/setup/wasm.sh
@@ -20,7 +21,7 @@ suite() {
     log=$out/$name.log
     begun=$(date +%s)
     printf '\n== %s\n' "$name"
-    if "$@" >"$log" 2>&1; then ended=ok; else ended=FAILED; failed=1; fi
+    if "$@" >"$log" 2>&1; then ended=ok; else ended=FAILED; fi
     seconds=$(($(date +%s) - begun))
     passed=$(sum 's/^test result: [^.]*\. \([0-9]*\) passed.*/\1/p' "$log")
     ignored=$(sum 's/^test result: .* \([0-9]*\) ignored;.*/\1/p' "$log")
@@ -30,7 +31,7 @@ suite() {
     # A suite that only says yes or no is one test.
     [ "$tests" -gt 0 ] || tests=1
     printf '%s %s %s %s %s\n' "$name" "$tests" "$ignored" "$seconds" "$ended" >>"$rows"
-    if [ "$ended" = ok ]; then echo "ok, $tests tests in $seconds s"; else tail -n 120 "$log"; fi
+    if [ "$ended" = ok ]; then echo "$name: ok, $tests tests in $seconds s"; else tail -n 120 "$log"; fi
 }
 
 sum() { sed -n "$1" "$2" | awk '{total += $1} END {print total + 0}'; }
@@ -39,12 +40,20 @@ sum() { sed -n "$1" "$2" | awk '{total += $1} END {print total + 0}'; }
 # dependencies again for each selection (two minutes on two cores, seen).
 it() { "$cargo" test --locked -q --workspace --test it -- "$@"; }
 
+# The same suites on PostgreSQL.
+on_postgres() { (SUPAMANAGER_TEST_DATABASE_URL=$(sh tests/setup/postgres.sh url) && export SUPAMANAGER_TEST_DATABASE_URL && "$@"); }
+
 suite format "$cargo" fmt --all --check
 suite build make --no-print-directory plugins
 suite lints "$cargo" clippy --locked --workspace --all-targets -- -D warnings
 suite unit "$cargo" test --locked -q --workspace --lib --test fence
 suite examples "$cargo" test --locked -q --workspace --doc
 suite plugin-host env SUPAMANAGER_PLUGINS_DIR="$PWD/target/plugins" "$cargo" test --locked -q --workspace --test plugin_host
+suite sim "$cargo" test --locked -q --workspace --test sim -- --test-threads=1 --nocapture
+suite store "$cargo" test --locked -q --workspace --test store -- --skip postgres::
+suite postgres sh tests/setup/postgres.sh start
+suite store-postgres on_postgres "$cargo" test --locked -q --workspace --test store
+suite sim-postgres on_postgres env SUPAMANAGER_TEST_SEEDS=100 "$cargo" test --locked -q --workspace --test sim -- seeds:: --nocapture
 suite tidy it tidy::
 suite design python3 tests/design/check.py
 suite bench-sums python3 -B -m unittest discover -s tests/bench
@@ -52,16 +61,42 @@ suite report python3 -B -m unittest discover -s tests/upstream
 suite engine sh tests/setup/engine.sh start
 suite sandbox sh tests/sandbox/build.sh
 suite docker "$cargo" test --locked -q --workspace --test docker_backend -- --test-threads=4
+suite docker-26 sh tests/setup/on26.sh "$cargo" test --locked -q --workspace --test docker_backend -- --test-threads=4
+sh tests/setup/engine26.sh stop
 suite demo sh tests/demo/check.sh
-suite command-line it command_line::
-suite api it api:: --test-threads=4
-suite plugins it plugins:: --test-threads=2
 suite images it images:: --test-threads=2
-suite failures it failures:: --test-threads=3
-suite kills it kills:: --test-threads=2 --nocapture
-suite stack it stack:: --test-threads=1 --nocapture
-suite mutants it mutants:: --nocapture
+
+# Two at a time from here: most of them wait for containers most of the time. Every daemon has ports and a subnet of its
+# own (tests/it/world/daemon.rs), whichever process it belongs to.
+(
+    suite command-line it command_line::
+    suite keeping it keeping:: --test-threads=2
+    suite api it api:: --test-threads=4
+    suite plugins it plugins:: --test-threads=2
+    suite watching it watching:: --test-threads=2
+    suite notify it notify:: --test-threads=2
+    suite lifecycle it lifecycle:: update:: --test-threads=3
+    suite failures it failures:: --test-threads=3
+    suite standby it standby:: --skip standby::postgres::
+    suite standby-pg on_postgres it standby:: keeping::doctor_says
+    suite lifecycle-pg on_postgres it lifecycle:: --test-threads=3
+    suite many it many:: --nocapture
+    suite soak it soak:: --nocapture
+    suite mutants it mutants:: --nocapture
+) &
+lanes=$!
+(
+    suite stack it stack:: --skip stack::verbs:: --test-threads=1 --nocapture
+    suite verbs it stack::verbs:: --test-threads=2
+    suite resources it resources:: --test-threads=1
+    suite kills it kills:: --test-threads=2 --nocapture
+) &
+for lane in $lanes $!; do
+    wait "$lane" || echo "lane 1 0 0 FAILED" >>"$rows"
+done
+suite engine-dies it engine_dies:: --test-threads=1 --nocapture
 suite contract sh tests/sandbox/contract.sh
+sh tests/setup/postgres.sh stop
 
 echo
 echo "the tables behind these lines (kills by step, faults and what they ended in, survivors) are in $out/*.log"
@@ -71,8 +106,13 @@ awk '{printf "%-16s %7d %8d %8d  %s\n", $1, $2, $3, $4, $5; tests += $2; skipped
 skipped=$(awk '{total += $3} END {print total + 0}' "$rows")
 tests=$(awk '$5 == "ok" {total += $2} END {print total + 0}' "$rows")
 bad=$(awk '$5 != "ok"' "$rows" | wc -l)
+# The reason of every failure, in a few lines that survive when only the end of this output is kept.
+awk '$5 != "ok" {print $1}' "$rows" | while read -r name; do
+    echo "$name:"
+    grep -h -A 3 'panicked at' "$out/$name.log" 2>/dev/null | cut -c 1-300 | head -n 12 | sed 's/^/    /'
+done
 grep -h '^design lines' "$out/design.log" 2>/dev/null || true
 grep -h '^mutants' "$out/contract.log" 2>/dev/null || true
 printf '\n%s passed, %s failed, %s skipped\n' "$tests" "$bad" "$skipped"
-[ "$skipped" -eq 0 ] || { echo "a skipped test fails the run" >&2; failed=1; }
-exit $failed
+[ "$skipped" -eq 0 ] || { echo "a skipped test fails the run" >&2; exit 1; }
+[ "$bad" -eq 0 ]

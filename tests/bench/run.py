@@ -1,4 +1,4 @@
-"""`make bench`: creates, deletes and plugin calls, measured in one run on one engine.
+"""`make bench`: creates, deletes and plugin calls, measured in one run on one engine; then a fleet at rest on the fake one.
 
 The contenders take turns, and a different one begins each round, so that a slow minute of the machine meets all of
 them. One create of ours comes first and does not count: it warms the page cache, and its rendered folder is what
@@ -15,6 +15,7 @@ import subprocess
 import sys
 
 import engine
+import fleet
 import plugin_calls
 from daemon import ROOT, DaemonError
 from rounds import COMPOSE, EVERY_SECOND, OURS, Bench
@@ -26,6 +27,8 @@ def main():
     chosen = choices()
     # A stop from outside is an end like any other: containers and folders go.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if chosen.what == "fleet":
+        sys.exit(only_fleet(chosen))
     program = chosen.compose or compose_program()
     folder = ROOT / "target/bench"
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,6 +46,8 @@ def main():
         tell_deletes(report, bench)
         if not chosen.no_plugin_calls:
             tell_plugin_calls(report, folder)
+        if not chosen.no_fleet:
+            tell_fleet(report, chosen)
         complete = tell_left(report, bench) and complete
     except (DaemonError, ComposeError, engine.EngineError, TimeoutError, RuntimeError, ValueError) as error:
         report.say(f"bench: {error}")
@@ -55,16 +60,43 @@ def main():
 
 def choices():
     arguments = argparse.ArgumentParser(description="Measures creates, deletes and plugin calls; prints tables.")
+    arguments.add_argument("what", nargs="?", choices=("all", "fleet"), default="all",
+                           help="fleet: only what many projects cost, on the fake engine; needs no Docker")
     arguments.add_argument("--rounds", type=int, default=3, help="creates per contender (default 3)")
     arguments.add_argument("--image-set", default="sandbox", help="a name under templates/images (default sandbox)")
     arguments.add_argument("--compose", metavar="PROGRAM", help="Docker Compose v2 (default: what tests/setup/compose.sh finds)")
     arguments.add_argument("--no-plugin-calls", action="store_true", help="leave out the cost of single plugin calls")
+    arguments.add_argument("--no-fleet", action="store_true", help="leave out what many projects cost")
+    arguments.add_argument("--projects", default="10,100,900", help="sizes of the fleets (default 10,100,900)")
+    arguments.add_argument("--seconds", type=int, default=60, help="how long each fleet is watched at rest (default 60)")
+    arguments.add_argument("--release", action="store_true", help="build the fleet's bench in the release profile")
     chosen = arguments.parse_args()
     if chosen.rounds < 1:
         arguments.error(f"--rounds is {chosen.rounds}: give a number from 1 on")
     if not (ROOT / f"templates/images/{chosen.image_set}.toml").is_file():
         arguments.error(f"--image-set is {chosen.image_set}: there is no templates/images/{chosen.image_set}.toml")
     return chosen
+
+
+def only_fleet(chosen):
+    folder = ROOT / "target/bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    # The report of a whole run stays.
+    report = Report(folder / "fleet.txt")
+    report.say(f"host      {os.cpu_count()} cores, Linux {platform.release()}, load {os.getloadavg()[0]:.1f} at the start")
+    try:
+        tell_fleet(report, chosen)
+    except (RuntimeError, OSError) as error:
+        report.say(f"bench: {error}")
+        return 1
+    report.say(f"\nreport: {report.path.relative_to(ROOT)}")
+    return 0
+
+
+def tell_fleet(report, chosen):
+    report.say()
+    for line in fleet.run(chosen.projects, chosen.seconds, chosen.release):
+        report.say(line)
 
 
 def compose_program():

@@ -38,7 +38,7 @@ ISSUES = {
 def tests_that_exist():
     """Names of tests, and of the checks that a test of the integration suite is made of."""
     names = set()
-    for path in [*(ROOT / "tests/it").rglob("*.rs"), *(ROOT / "daemon/tests").rglob("*.rs")]:
+    for path in [*(ROOT / "tests").rglob("*.rs"), *(ROOT / "daemon/tests").rglob("*.rs")]:
         names.update(re.findall(r"\bfn (\w+)\s*[(<]", path.read_text(encoding="utf-8")))
     marked = re.compile(r"#\[(?:tokio::)?test[^\]]*\]\s*(?:#\[[^\]]*\]\s*)*(?:async )?fn (\w+)")
     for folder in ["daemon/src", "plugins", "plugin-sdk"]:

@@ -15,7 +15,8 @@ def _read(path):
 
 def _settings():
     """key -> default, from the structs of the configuration and their `Default`."""
-    text = _read("daemon/src/config.rs")
+    sections = sorted((ROOT / "daemon/src/config").glob("*.rs"))
+    text = _read("daemon/src/config.rs") + "".join(path.read_text(encoding="utf-8") for path in sections)
     keys = {}
     for struct, body in re.findall(r"^pub struct (\w+) \{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL):
         section = "" if struct == "Config" else struct.lower() + "."
@@ -44,7 +45,7 @@ def the_readme_has_every_setting_with_its_default():
 
 
 def the_readme_names_every_route():
-    routes = re.findall(r'"(/[\w{}/.]*)"', _read("daemon/src/http/router.rs"))
+    routes = re.findall(r'"(/[\w{}/.-]*)"', _read("daemon/src/http/router.rs"))
     methods = {"get", "post", "delete"}
     assert len(routes) >= 14, f"only {len(routes)} routes were found"
     table = re.findall(r"^\| `(GET|POST|DELETE) (/\S*)` \|", _read("README.md"), re.MULTILINE)

@@ -1,0 +1,102 @@
+#!/bin/sh
+# `make soak SEEDS=n KILLS=n`: random schedules on the fake engine and random kill -9 on a real one, longer than
+# `make test` has time for. Each adds one row to tests/track-record.jsonl; fake and real are never mixed in one row.
+#
+# A soak of hours is cut into parts, and each runs what was built at the beginning: builds beside it change nothing, and
+# the same command goes on where an interrupted one stopped, as long as the commit is the same.
+set -eu
+cd "$(dirname "$0")/.."
+cargo=${CARGO:-cargo}
+seeds=${SEEDS:-0}
+kills=${KILLS:-0}
+seeds_a_part=1000
+kills_a_part=50
+[ "$seeds" -gt 0 ] || [ "$kills" -gt 0 ] || { echo "soak.sh: say how much: make soak SEEDS=100000 KILLS=1000" >&2; exit 2; }
+
+commit=$(git rev-parse --short=12 HEAD)
+[ -z "$(git status --porcelain --untracked-files=no -- daemon plugins plugin-sdk templates tests/fake tests/sim tests/it)" ] || {
+    echo "soak.sh: commit first: a row names the code it was made with" >&2
+    exit 2
+}
+out=$PWD/target/soak/$commit
+mkdir -p "$out/debug/deps"
+
+# built TEST: the path of that test's binary, a copy of its own. Optimised a little: half the time on the fake engine.
+built() {
+    [ -x "$out/debug/deps/$1" ] || {
+        made=$("$cargo" test --locked --workspace --test "$1" --no-run 2>&1 | sed -n 's/.*(\(.*\))$/\1/p' | tail -n 1)
+        cp "$made" "$out/debug/deps/$1.new"
+        [ "$1" != it ] || { "$cargo" build --locked -q --workspace && cp "$(dirname "$(dirname "$made")")/supamanager" "$out/debug/"; }
+        mv "$out/debug/deps/$1.new" "$out/debug/deps/$1"
+    }
+    echo "$out/debug/deps/$1"
+}
+
+# part NAME COMMAND...: runs it unless it was done; what it printed is NAME.log, and NAME.ok once it has passed.
+part() {
+    name=$1
+    shift
+    [ ! -e "$out/$name.ok" ] || return 0
+    mkdir -p "$(dirname "$out/$name")"
+    if SUPAMANAGER_TEST_TIMES=$out/$name.times "$@" >"$out/$name.log" 2>&1; then
+        mv "$out/$name.log" "$out/$name.ok"
+        echo "soak: $name: $(grep -hE '^(seeds|kills):' "$out/$name.ok")"
+    else
+        tail -n 60 "$out/$name.log" >&2
+        echo "soak.sh: $name failed; the whole of it is in $out/$name.log" >&2
+        return 1
+    fi
+}
+
+# seeds_on CORE OF: every OF-th part of the seeds, on that core, until a part has failed on any.
+seeds_on() {
+    first=$(($1 * seeds_a_part))
+    while [ "$first" -lt "$seeds" ] && [ ! -e "$out/failed" ]; do
+        left=$((seeds - first))
+        part "seeds-$seeds/$first" env SUPAMANAGER_TEST_FIRST_SEED="$first" SUPAMANAGER_TEST_SEEDS=$((left < seeds_a_part ? left : seeds_a_part)) \
+            taskset -c "$1" "$sim" seeds:: --nocapture || { touch "$out/failed"; return 1; }
+        first=$((first + $2 * seeds_a_part))
+    done
+}
+
+# total WORD: the sum of the numbers behind that word in the summaries of the seeds' parts.
+total() { sed -n "s/^seeds:.*$1 \([0-9][0-9]*\).*/\1/p" "$out/seeds-$seeds"/*.ok | awk '{sum += $1} END {print sum + 0}'; }
+
+# spread FOLDER: p50, p95 and maximum of all its times.
+spread() {
+    sort -n "$out/$1"/*.times | awk '{at[NR - 1] = $1}
+        END {printf "{\"p50\": %s, \"p95\": %s, \"max\": %s}", at[int(NR / 2)], at[int(NR * 95 / 100)], at[NR - 1]}'
+}
+
+if [ "$seeds" -gt 0 ]; then
+    sim=$(CARGO_PROFILE_DEV_OPT_LEVEL=1 built sim)
+    rm -f "$out/failed"
+    cores=$(nproc)
+    core=0
+    workers=
+    while [ "$core" -lt "$cores" ]; do
+        seeds_on "$core" "$cores" &
+        workers="$workers $!"
+        core=$((core + 1))
+    done
+    for worker in $workers; do wait "$worker" || true; done
+    [ ! -e "$out/failed" ] || exit 1
+    printf '{"commit": "%s", "engine": "fake", "seeds": %s, "operations": %s, "kills": %s, "leaked": 0, "lost": 0, "converge_virtual_s": %s}\n' \
+        "$commit" "$seeds" "$(total operations)" "$(total crashes)" "$(spread "seeds-$seeds")" >>tests/track-record.jsonl
+    tail -n 1 tests/track-record.jsonl
+fi
+if [ "$kills" -gt 0 ]; then
+    sh tests/setup/engine.sh start
+    version=$(docker version --format '{{.Server.Version}}')
+    it=$(built it)
+    done=0
+    while [ "$done" -lt "$kills" ]; do
+        left=$((kills - done))
+        part "kills-$kills/$done" env SUPAMANAGER_TEST_SEED="$((done + 1))" SUPAMANAGER_TEST_KILLS=$((left < kills_a_part ? left : kills_a_part)) \
+            "$it" soak:: --nocapture
+        done=$((done + kills_a_part))
+    done
+    printf '{"commit": "%s", "engine": "docker %s", "stack": "tiny", "kills": %s, "leaked": 0, "lost": 0, "converge_ms": %s}\n' \
+        "$commit" "$version" "$kills" "$(spread "kills-$kills")" >>tests/track-record.jsonl
+    tail -n 1 tests/track-record.jsonl
+fi
