@@ -3,7 +3,7 @@
 # `make test` has time for. Each adds one row to tests/track-record.jsonl; fake and real are never mixed in one row.
 #
 # A soak of hours is cut into parts, and each runs what was built at the beginning: builds beside it change nothing, and
-# the same command goes on where an interrupted one stopped, as long as the commit is the same.
+# the same command goes on where an interrupted one stopped, as long as the code is the same.
 set -eu
 cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
@@ -13,12 +13,17 @@ seeds_a_part=1000
 kills_a_part=50
 [ "$seeds" -gt 0 ] || [ "$kills" -gt 0 ] || { echo "soak.sh: say how much: make soak SEEDS=100000 KILLS=1000" >&2; exit 2; }
 
-commit=$(git rev-parse --short=12 HEAD)
-[ -z "$(git status --porcelain --untracked-files=no -- daemon plugins plugin-sdk templates tests/fake tests/sim tests/it)" ] || {
+# A row names the commit, and what of it was tried: a commit may be written again, its contents keep this name.
+parts="Cargo.lock Cargo.toml daemon migrations plugins plugin-sdk templates tests/fake tests/fixtures tests/it tests/sim"
+# shellcheck disable=SC2086 # several words
+[ -z "$(git status --porcelain --untracked-files=no -- $parts)" ] || {
     echo "soak.sh: commit first: a row names the code it was made with" >&2
     exit 2
 }
-out=$PWD/target/soak/$commit
+commit=$(git rev-parse --short=12 HEAD)
+# shellcheck disable=SC2086
+code=$(git ls-tree HEAD $parts | git hash-object --stdin | cut -c 1-12)
+out=$PWD/target/soak/$code
 mkdir -p "$out/debug/deps"
 
 # built TEST: the path of that test's binary, a copy of its own. Optimised a little: half the time on the fake engine.
@@ -81,8 +86,8 @@ if [ "$seeds" -gt 0 ]; then
     done
     for worker in $workers; do wait "$worker" || true; done
     [ ! -e "$out/failed" ] || exit 1
-    printf '{"commit": "%s", "engine": "fake", "seeds": %s, "operations": %s, "kills": %s, "leaked": 0, "lost": 0, "converge_virtual_s": %s}\n' \
-        "$commit" "$seeds" "$(total operations)" "$(total crashes)" "$(spread "seeds-$seeds")" >>tests/track-record.jsonl
+    printf '{"commit": "%s", "code": "%s", "engine": "fake", "seeds": %s, "operations": %s, "kills": %s, "leaked": 0, "lost": 0, "converge_virtual_s": %s}\n' \
+        "$commit" "$code" "$seeds" "$(total operations)" "$(total crashes)" "$(spread "seeds-$seeds")" >>tests/track-record.jsonl
     tail -n 1 tests/track-record.jsonl
 fi
 if [ "$kills" -gt 0 ]; then
@@ -96,7 +101,7 @@ if [ "$kills" -gt 0 ]; then
             "$it" soak:: --nocapture
         done=$((done + kills_a_part))
     done
-    printf '{"commit": "%s", "engine": "docker %s", "stack": "tiny", "kills": %s, "leaked": 0, "lost": 0, "converge_ms": %s}\n' \
-        "$commit" "$version" "$kills" "$(spread "kills-$kills")" >>tests/track-record.jsonl
+    printf '{"commit": "%s", "code": "%s", "engine": "docker %s", "stack": "tiny", "kills": %s, "leaked": 0, "lost": 0, "converge_ms": %s}\n' \
+        "$commit" "$code" "$version" "$kills" "$(spread "kills-$kills")" >>tests/track-record.jsonl
     tail -n 1 tests/track-record.jsonl
 fi
