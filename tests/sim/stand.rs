@@ -4,8 +4,9 @@
 //!
 //! Time: tokio's paused clock jumps to the next timer whenever nothing can run. SQLite works in threads of its own,
 //! PostgreSQL in other processes, and plugins compute in other threads, which tokio does not know of: it would jump
-//! while a statement is on its way, and every deadline would be over. So before the runtime parks, a look at the store's connections and at the plugins
-//! decides: while one is at work, a task goes round and round, and the runtime is not idle.
+//! while a statement is on its way, and every deadline would be over. So before the runtime parks, a look at the
+//! store's connections and at the plugins decides: while one is at work, a task goes round and round, and the runtime
+//! is not idle.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -30,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::listener::Script;
 
+/// Between two looks whether all is at rest: each is some five queries.
+const LOOKS: Duration = Duration::from_secs(5);
 /// When every stand begins: some day of 2026.
 const BEGINNING: i64 = 1_780_000_000_000;
 
@@ -383,7 +386,7 @@ impl Life {
         let begun = Instant::now();
         loop {
             while !self.at_rest().await && begun.elapsed() < at_most {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(LOOKS).await;
             }
             tokio::time::sleep(Duration::from_secs(45)).await;
             if self.at_rest().await || begun.elapsed() >= at_most {
