@@ -2,6 +2,8 @@
 
 SHELL := /bin/sh
 CARGO ?= cargo
+# `make test` builds the tests with the rest, so that all of it has one choice of features and is compiled once.
+TARGETS ?=
 BIN := target/debug/supamanager
 PLUGINS := target/plugins
 
@@ -21,7 +23,7 @@ run: build plugins ## Run the daemon on ./data in the foreground
 	$(BIN) serve
 
 build: toolchain
-	$(CARGO) build --locked --workspace
+	$(CARGO) build --locked --workspace $(TARGETS)
 
 plugins: build ## Build the shipped plugins into target/plugins
 	@sh tests/setup/wasm.sh
@@ -35,7 +37,7 @@ test: toolchain ## Everything: format, lints, unit, engine and kill tests; ends 
 	@sh tests/run.sh
 
 soak: plugins ## Random schedules and kills for as long as wanted: make soak SEEDS=100000 KILLS=1000
-	@SEEDS=$(SEEDS) KILLS=$(KILLS) sh tests/soak.sh
+	@FIRST=$(FIRST) SEEDS=$(SEEDS) KILLS=$(KILLS) sh tests/soak.sh
 
 bench: plugins sandbox ## Measure, in one run on one engine, and print tables
 	@sh tests/bench.sh

@@ -10,6 +10,8 @@ mkdir -p "$out"
 : >"$rows"
 # A test that fails says where; thirty frames of the runtime below it would push that out of what is printed.
 export RUST_BACKTRACE=0
+# For every `make` below, the demo's too: the features of the tests, or the daemon and some thirty crates are built twice.
+export TARGETS="--lib --bins --tests"
 
 sh tests/setup/packages.sh gcc libc6-dev curl python3 python3-yaml postgresql-client busybox-static util-linux iproute2
 sh tests/setup/wasm.sh
