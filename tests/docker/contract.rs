@@ -2,6 +2,7 @@
 //! one that `DOCKER_HOST` names; `make test` names two of them, of two ages. So the fake stays honest.
 
 mod composed;
+mod helpers;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -14,6 +15,8 @@ use supamanager::backend::{Backend, BackendError, ContainerSpec, ContainerState,
 use supamanager::domain::{Bytes, Cpu, InstallationId, Limits, OperationId, ProjectRef, ServiceName};
 use supamanager::stack::{Mount, MountSource, PublishedPort, Service};
 use supamanager_tests::fake::{FakeEngine, Fault, Rates};
+
+use helpers::a_helper_that_nobody_waits_for_ends_with_the_next_one;
 
 use crate::proxy::{Act, Manner, Proxy};
 use crate::world::{World, model_network, model_service, model_volume, with_world};
@@ -489,4 +492,5 @@ on_every_engine!(
     a_volume_that_is_not_there_is_not_made_up,
     a_change_wakes_who_waits_for_one,
     a_limit_is_changed_while_it_runs_and_read_back,
+    a_helper_that_nobody_waits_for_ends_with_the_next_one,
 );

@@ -163,9 +163,9 @@ impl Backend for FakeEngine {
         .await
     }
 
-    async fn empty_folder(&self, folder: &Path, _: &str, _: &Labels) -> Result<()> {
+    async fn empty_folder(&self, folder: &Path, _: &str, labels: &Labels) -> Result<()> {
         let folder = folder.to_owned();
-        self.call(Call::EmptyFolder, move |_, _| {
+        self.helper(Call::EmptyFolder, labels, move || {
             for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let path = entry.path();
                 let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
@@ -175,11 +175,11 @@ impl Backend for FakeEngine {
         .await
     }
 
-    async fn copy_folder(&self, from: &Path, to: &Path, _: &str, _: &Labels, _: Duration) -> Result<()> {
+    async fn copy_folder(&self, from: &Path, to: &Path, _: &str, labels: &Labels, _: Duration) -> Result<()> {
         let (from, to) = (from.to_owned(), to.to_owned());
-        self.call(Call::CopyFolder, move |_, _| {
-            let copied = std::fs::remove_dir_all(&to).and_then(|()| copy(&from, &to));
-            copied.map_err(|error| BackendError::Busy { what: "copy folder".to_owned(), reason: error.to_string() })
+        self.helper(Call::CopyFolder, labels, move || {
+            std::fs::remove_dir_all(&to)?;
+            copy(&from, &to)
         })
         .await
     }

@@ -16,7 +16,7 @@ mod world;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use supamanager::backend::{BackendError, Result};
+use supamanager::backend::{BackendError, Labels, Result};
 use tokio::sync::Notify;
 
 pub use containers::{Container, Containers, State};
@@ -134,5 +134,24 @@ impl FakeEngine {
         }
         // An engine that went away in the middle has forgotten the call.
         answered.unwrap_or_else(|| Err(BackendError::Unreachable("connection reset".to_owned())))
+    }
+    /// A call that a helper container does: the next helper of the same project removes it, and what it had still to do
+    /// is not done.
+    async fn helper(
+        &self,
+        call: Call,
+        labels: &Labels,
+        work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let project = labels.project.clone();
+        let number = self.look().replace_helper(&project);
+        self.call(call, move |world, _| {
+            let busy = |reason: String| BackendError::Busy { what: call.name().to_owned(), reason };
+            if !world.has_helper(&project, number) {
+                return Err(busy("the helper was removed".to_owned()));
+            }
+            work().map_err(|error| busy(error.to_string()))
+        })
+        .await
     }
 }

@@ -77,6 +77,8 @@ pub struct World {
     pub groups: BTreeMap<ProjectRef, Bounds>,
     /// Whether groups can be made.
     pub allows_groups: bool,
+    /// Each project's helper, by number: a newer one takes its place, whatever the older one was at.
+    helpers: BTreeMap<ProjectRef, u64>,
 }
 
 impl World {
@@ -100,6 +102,7 @@ impl World {
             passwords: BTreeMap::new(),
             groups: BTreeMap::new(),
             allows_groups: true,
+            helpers: BTreeMap::new(),
         }
     }
 
@@ -125,6 +128,7 @@ impl World {
             passwords: self.passwords.clone(),
             groups: self.groups.clone(),
             allows_groups: self.allows_groups,
+            helpers: BTreeMap::new(),
         }
     }
 
@@ -167,6 +171,17 @@ impl World {
                 self.end_process(&id, 128, at);
             }
         }
+    }
+
+    /// A helper of this project, in the place of any other. Its number.
+    pub(super) fn replace_helper(&mut self, project: &ProjectRef) -> u64 {
+        self.next += 1;
+        self.helpers.insert(project.clone(), self.next);
+        self.next
+    }
+
+    pub(super) fn has_helper(&self, project: &ProjectRef, number: u64) -> bool {
+        self.helpers.get(project) == Some(&number)
     }
 
     pub(super) fn enqueue(&mut self, due: i64, effect: Effect) {
