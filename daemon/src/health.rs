@@ -1,5 +1,8 @@
-//! Watches active projects: asks the probe hook about each service, spread over half the interval. Some failures in a row
-//! make a service unhealthy, some successes healthy again. A project is ACTIVE_UNHEALTHY while one of its services is.
+//! Watches active projects: asks the probe hook about each service, spread over the interval. Some failures in a row make
+//! a service unhealthy, some successes healthy again. A project is ACTIVE_UNHEALTHY while one of its services is.
+//!
+//! Suspects come first: a project with a service that failed is looked at as its round begins, and not in its turn. What
+//! hangs is seen when its last look has reached its deadline, and the turns that are saved pay for that wait.
 //!
 //! Nobody waits for another's answer: fifty services that hang, seconds each, would keep the rest from being looked at.
 
@@ -29,8 +32,16 @@ struct Watched {
 
 /// Looks at once: what hangs takes its deadline, and sockets are not without end.
 const AT_ONCE: usize = 64;
+/// What a look that hangs takes: the shipped probe's deadline, three seconds, and a little.
+const HANGS: Duration = Duration::from_millis(3_500);
+/// From the beginning of a round to its first turn: so much sooner is a suspect's last look over.
+const HEAD_START: Duration = Duration::from_millis(2_250);
 
 impl Watched {
+    fn is_suspect(&self) -> bool {
+        self.held(|services| services.values().any(Steady::is_suspect))
+    }
+
     fn held<T>(&self, work: impl FnOnce(&mut BTreeMap<ServiceName, Steady>) -> T) -> T {
         work(&mut self.services.lock().unwrap_or_else(|poison| poison.into_inner()))
     }
@@ -59,7 +70,15 @@ pub async fn run(lifecycle: Lifecycle, stop: CancellationToken) {
     }
 }
 
-/// One look at every service, evenly spread over the first half of the interval.
+/// When the first turn of a round comes, and how long turns go on: what hangs in the last one is over, where the interval
+/// allows it, before the next round begins.
+fn spread(interval: Duration) -> (Duration, Duration) {
+    let first = HEAD_START.min(interval * 3 / 8);
+    let last = (interval / 2).max(interval.saturating_sub(HANGS));
+    (first, last - first)
+}
+
+/// One look at every service: suspects now, all others evenly spread.
 async fn watch(lifecycle: &Lifecycle, projects: &[Project], everyone: &mut Everyone, interval: Duration) {
     let active: BTreeSet<&ProjectRef> = projects.iter().map(|project| &project.id).collect();
     everyone.retain(|project, _| active.contains(project));
@@ -68,13 +87,15 @@ async fn watch(lifecycle: &Lifecycle, projects: &[Project], everyone: &mut Every
             tracing::debug!(project.id = %project.id, %error, "a project cannot be looked at");
         }
     }
-    let Ok(pause) = u32::try_from(projects.len()).map(|count| interval / 2 / count.max(1)) else { return };
+    let (first, span) = spread(interval);
+    let Ok(pause) = u32::try_from(projects.len()).map(|count| span / count.max(1)) else { return };
     let turns = Semaphore::new(AT_ONCE);
     let (everyone, turns) = (&*everyone, &turns);
     let looks = projects.iter().zip(0_u32..).filter_map(|(project, number)| {
         let watched = everyone.get(&project.id)?;
+        let (wait, pause) = if watched.is_suspect() { Default::default() } else { (first + pause * number, pause) };
         Some(async move {
-            tokio::time::sleep(pause * number).await;
+            tokio::time::sleep(wait).await;
             if let Err(error) = look(lifecycle, project, watched, pause, turns).await {
                 tracing::debug!(project.id = %project.id, %error, "a project could not be looked at");
             }
@@ -171,6 +192,15 @@ fn why(seen: &[Observation]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn turns_leave_room_before_them_for_suspects_and_behind_them_for_what_hangs() {
+        let seconds = |interval: u64| {
+            let (first, span) = spread(Duration::from_secs(interval));
+            (first.as_secs_f64(), (first + span).as_secs_f64())
+        };
+        assert_eq!([1, 6, 10, 60].map(seconds), [(0.375, 0.5), (2.25, 3.0), (2.25, 6.5), (2.25, 56.5)]);
+    }
 
     #[test]
     fn a_service_nobody_can_look_at_stays_what_it_was() {

@@ -35,6 +35,11 @@ impl Steady {
         self.standing
     }
 
+    /// It failed and does not count as unhealthy yet: more failures decide.
+    pub fn is_suspect(&self) -> bool {
+        self.bad > 0 && self.standing != ServiceState::Unhealthy
+    }
+
     /// One look; returns what is to be said of the service. `written` is what is said of it now: somebody else may have
     /// seen its container end, or an operation may have waited for it, and that is where counting begins.
     pub fn look(&mut self, written: Option<ServiceState>, seen: ServiceState, takes: Takes) -> ServiceState {
@@ -132,6 +137,19 @@ mod tests {
         assert_eq!(said(Healthy, &[Unhealthy, Starting, Unhealthy, Healthy], TAKES)[2..], [Unhealthy; 2]);
         assert_eq!(said(Unhealthy, &[Healthy, Unhealthy, Healthy, Healthy], TAKES), [Unhealthy, Unhealthy, Unhealthy, Healthy]);
         assert_eq!(said(Unhealthy, &[Healthy, Unknown, Healthy], TAKES), [Unhealthy, Unknown, Healthy]);
+    }
+
+    #[test]
+    fn who_failed_is_suspect_until_it_is_decided() {
+        use ServiceState::{Healthy, Unhealthy};
+        let mut steady = Steady { standing: Healthy, ..Steady::default() };
+        let looks =
+            [Healthy, Unhealthy, Unhealthy, Unhealthy, Unhealthy, Healthy, Unhealthy, Healthy, Healthy, Unhealthy, Healthy];
+        let suspect = looks.map(|seen| {
+            steady.look(None, seen, TAKES);
+            steady.is_suspect()
+        });
+        assert_eq!(suspect, [false, true, true, false, false, false, false, false, false, true, false]);
     }
 
     #[test]
