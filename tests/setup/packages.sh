@@ -4,16 +4,19 @@
 # Why a script: `make demo` must either install what it needs or say in ONE line what a person has to install, so
 # the two answers live in one place. As root with apt-get it installs; otherwise it names the packages and exits 3.
 #
-# usage: packages.sh NAME...
+# usage: packages.sh [--newest] NAME...
+#   --newest: a package that is there is brought to the newest version that the distribution has
 set -eu
 
+newest=no
+[ "${1:-}" != --newest ] || { newest=yes; shift; }
 [ $# -gt 0 ] || { echo "packages.sh: name at least one Debian package" >&2; exit 2; }
 
 missing=""
 for name in "$@"; do
     status=$(dpkg-query -W -f='${db:Status-Abbrev}' "$name" 2>/dev/null || true)
-    case "$status" in
-        ii*) ;;
+    case "$newest $status" in
+        "no ii"*) ;;
         *) missing="$missing $name" ;;
     esac
 done
@@ -26,10 +29,12 @@ fi
 
 echo "packages.sh: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
-# One refresh of the lists and one retry: a stale list is the usual reason of a first failure. 120 s is the wait for
-# another apt that holds the lock (unattended upgrades on a fresh machine).
-# shellcheck disable=SC2086  # $missing is a list of words on purpose
-if ! apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends -qq $missing >/dev/null 2>&1; then
+# The lists first, once a day: an image half a year old names packages that are gone, and a rustc-web of ten versions
+# ago (1.85 instead of 1.96, seen). 120 s is the wait for another apt that holds the lock (unattended upgrades).
+stamp=/var/lib/apt/lists/supamanager-refreshed
+if [ -z "$(find "$stamp" -mtime -1 2>/dev/null)" ]; then
     apt-get -o DPkg::Lock::Timeout=120 update -qq
-    apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends -qq $missing >/dev/null
+    touch "$stamp"
 fi
+# shellcheck disable=SC2086  # $missing is a list of words on purpose
+apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends -qq $missing >/dev/null
