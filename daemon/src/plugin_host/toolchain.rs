@@ -14,6 +14,9 @@ use tokio::time::timeout;
 /// What plugins are compiled for: no system interface at all, so that a plugin's imports are all it can ask for.
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
+/// The `rust-version` of the workspace, which the SDK and the shipped plugins have as well.
+const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
+
 /// A compiler only answers a question here.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -42,7 +45,7 @@ pub enum ToolchainError {
     /// None that can build for Wasm.
     #[error(
         "no Rust compiler here can build for {TARGET} (looked at {}): run `rustup target add {TARGET}`, or on Debian \
-         `apt-get install rustc-web rust-web-src`",
+         `apt-get update && apt-get install rustc-web rust-web-src`",
         looked_at.join(", ")
     )]
     TargetUnsupported {
@@ -62,13 +65,18 @@ pub enum ToolchainError {
 /// # Errors
 /// [`ToolchainError`] with the ways out.
 pub async fn choose(environment: &Environment) -> Result<Toolchain, ToolchainError> {
-    let mut compilers = Vec::new();
+    let (mut compilers, mut looked_at) = (Vec::new(), Vec::new());
     for rustc in candidates(environment) {
-        if let Some(sysroot) = ask(&rustc, &["--print", "sysroot"]).await {
+        let Some(sysroot) = ask(&rustc, &["--print", "sysroot"]).await else { continue };
+        let version = ask(&rustc, &["--version"]).await.unwrap_or_default();
+        if new_enough(&version) {
+            looked_at.push(rustc.display().to_string());
             compilers.push((rustc, PathBuf::from(sysroot)));
+        } else {
+            looked_at.push(format!("{}, which is {version:?} and older than {OLDEST}", rustc.display()));
         }
     }
-    if compilers.is_empty() {
+    if looked_at.is_empty() {
         return Err(ToolchainError::CompilerMissing);
     }
     for (rustc, sysroot) in &compilers {
@@ -83,8 +91,13 @@ pub async fn choose(environment: &Environment) -> Result<Toolchain, ToolchainErr
             return Ok(toolchain(rustc, sysroot, environment, Some(linker)));
         }
     }
-    let looked_at = compilers.iter().map(|(rustc, _)| rustc.display().to_string()).collect();
     Err(ToolchainError::TargetUnsupported { looked_at })
+}
+
+/// Whether a compiler that calls itself `rustc 1.96.0 (...)` can compile what asks for [`OLDEST`].
+fn new_enough(version: &str) -> bool {
+    let numbers = |text: &str| -> Vec<u32> { text.split(['.', '-']).map_while(|part| part.parse().ok()).collect() };
+    version.split_whitespace().nth(1).is_some_and(|number| numbers(number) >= numbers(OLDEST))
 }
 
 fn toolchain(rustc: &Path, sysroot: &Path, environment: &Environment, build_std: Option<PathBuf>) -> Toolchain {
@@ -204,6 +217,16 @@ mod tests {
         ]);
         assert_eq!(candidates(&environment)[..2], [named, found]);
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_compiler_older_than_the_sdk_asks_for_is_no_candidate() {
+        for good in [&format!("rustc {OLDEST}"), "rustc 1.96.0 (ac68faa20 2026-05-25)", "rustc 2.0.0-nightly (0 2030-01-01)"] {
+            assert!(new_enough(good), "{good}");
+        }
+        for bad in ["rustc 1.85.0 (4d91de4e4 2025-02-17) (built from a source tarball)", "rustc 1.9.0", "rustc", ""] {
+            assert!(!new_enough(bad), "{bad}");
+        }
     }
 
     #[tokio::test]
