@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::world::{Daemon, Decoys, Engine, Options, SlowEngine, broken_images, copy_folder, root, scratch};
+use crate::world::{Daemon, Decoys, Engine, ForeignNetwork, Options, SlowEngine, broken_images, copy_folder, root, scratch};
 
 #[tokio::test]
 async fn a_database_that_never_becomes_healthy_fails_with_its_last_lines_and_can_be_retried() {
@@ -111,12 +111,11 @@ async fn a_full_port_range_answers_507_and_names_itself() {
 #[tokio::test]
 async fn a_subnet_that_another_network_holds_is_replaced() {
     let daemon = Daemon::ready("subnet", Options::tiny().set("SUPAMANAGER_SUBNETS_POOL", "10.213.80.0/26")).await;
-    // Without a route on the host only the engine knows about it.
-    Engine.docker(&["network", "create", "--internal", "--subnet", "10.213.80.0/27", "supamanager-foreign-subnet"]);
+    let foreign = ForeignNetwork::holding("supamanager-foreign-subnet", "10.213.80.0/27");
     let project = daemon.api.healthy(json!({"name": "moved"})).await;
     let network = Engine.inspect(&format!("supamanager-{}", project["id"].as_str().expect("an id")));
     assert_eq!(network["IPAM"]["Config"][0]["Subnet"], "10.213.80.32/27");
-    Engine.docker(&["network", "rm", "supamanager-foreign-subnet"]);
+    drop(foreign);
     daemon.api.gone(project["id"].as_str().expect("an id")).await;
     daemon.finish();
 }

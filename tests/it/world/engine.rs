@@ -119,3 +119,22 @@ fn remove(engine: Engine, [container, network, volume]: &[String; 3]) {
     let _ = engine.try_docker(&["network", "rm", network]);
     let _ = engine.try_docker(&["volume", "rm", volume]);
 }
+
+/// A network of somebody else, that holds a subnet until it is dropped.
+pub struct ForeignNetwork(&'static str);
+
+impl ForeignNetwork {
+    /// Makes it. One that a run left behind that was cut off gives way.
+    pub fn holding(name: &'static str, subnet: &str) -> Self {
+        let _ = Engine.try_docker(&["network", "rm", name]);
+        // Without a route on the host only the engine knows about it.
+        Engine.docker(&["network", "create", "--internal", "--subnet", subnet, name]);
+        Self(name)
+    }
+}
+
+impl Drop for ForeignNetwork {
+    fn drop(&mut self) {
+        let _ = Engine.try_docker(&["network", "rm", self.0]);
+    }
+}

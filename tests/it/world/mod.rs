@@ -13,7 +13,7 @@ mod user;
 pub use api::{Answer, Api};
 pub use command::run;
 pub use daemon::{Daemon, Options, binary_path, copy_plugins, image_set, plugins_dir};
-pub use engine::{Decoys, Engine};
+pub use engine::{Decoys, Engine, ForeignNetwork};
 pub use files::{broken_images, copy_folder, root, scratch};
 pub use registry::Registry;
 pub use slow_engine::SlowEngine;
