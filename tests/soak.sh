@@ -33,7 +33,7 @@ built() {
     [ -x "$out/debug/deps/$1" ] || {
         made=$("$cargo" test --locked --workspace --test "$1" --no-run 2>&1 | sed -n 's/.*(\(.*\))$/\1/p' | tail -n 1)
         cp "$made" "$out/debug/deps/$1.new"
-        [ "$1" != it ] || { "$cargo" build --locked -q --workspace && cp "$(dirname "$(dirname "$made")")/supamanager" "$out/debug/"; }
+        [ "$1" != it ] || { "$cargo" build --locked -q --workspace --lib --bins --tests && cp "$(dirname "$(dirname "$made")")/supamanager" "$out/debug/"; }
         mv "$out/debug/deps/$1.new" "$out/debug/deps/$1"
     }
     echo "$out/debug/deps/$1"
@@ -55,15 +55,37 @@ part() {
     fi
 }
 
-# seeds_on CORE OF: every OF-th part of the seeds, on that core, until a part has failed on any.
-seeds_on() {
-    first=$((begin + $1 * seeds_a_part))
-    while [ "$first" -lt "$((begin + seeds))" ] && [ ! -e "$out/failed" ]; do
-        left=$((begin + seeds - first))
-        part "$these/$first" env SUPAMANAGER_TEST_FIRST_SEED="$first" SUPAMANAGER_TEST_SEEDS=$((left < seeds_a_part ? left : seeds_a_part)) \
-            taskset -c "$1" "$sim" seeds:: --nocapture || { touch "$out/failed"; return 1; }
-        first=$((first + $2 * seeds_a_part))
+# side_by_side COUNT ALL EACH WORK: cuts ALL into parts of EACH and has `WORK FIRST LENGTH LANE` do them, COUNT at once,
+# until a part has failed.
+side_by_side() {
+    count=$1
+    rm -f "$out/failed"
+    workers=
+    lane=0
+    while [ "$lane" -lt "$count" ]; do
+        (
+            at=$((lane * $3))
+            while [ "$at" -lt "$2" ] && [ ! -e "$out/failed" ]; do
+                left=$(($2 - at))
+                "$4" "$at" "$((left < $3 ? left : $3))" "$lane" || touch "$out/failed"
+                at=$((at + count * $3))
+            done
+        ) &
+        workers="$workers $!"
+        lane=$((lane + 1))
     done
+    for worker in $workers; do wait "$worker" || true; done
+    [ ! -e "$out/failed" ] || exit 1
+}
+
+# A stand stays on its core, see tests/sim/cores.rs.
+some_seeds() {
+    first=$((begin + $1))
+    part "$these/$first" env SUPAMANAGER_TEST_FIRST_SEED="$first" SUPAMANAGER_TEST_SEEDS="$2" taskset -c "$3" "$sim" seeds:: --nocapture
+}
+
+some_kills() {
+    part "kills-$kills/$1" env SUPAMANAGER_TEST_SEED="$(($1 + 1))" SUPAMANAGER_TEST_KILLS="$2" "$it" soak:: --nocapture
 }
 
 # total WORD: the sum of the numbers behind that word in the summaries of the seeds' parts.
@@ -78,17 +100,7 @@ spread() {
 if [ "$seeds" -gt 0 ]; then
     these=seeds-$begin+$seeds
     sim=$(CARGO_PROFILE_DEV_OPT_LEVEL=3 built sim)
-    rm -f "$out/failed"
-    cores=$(nproc)
-    core=0
-    workers=
-    while [ "$core" -lt "$cores" ]; do
-        seeds_on "$core" "$cores" &
-        workers="$workers $!"
-        core=$((core + 1))
-    done
-    for worker in $workers; do wait "$worker" || true; done
-    [ ! -e "$out/failed" ] || exit 1
+    side_by_side "$(nproc)" "$seeds" "$seeds_a_part" some_seeds
     printf '{"commit": "%s", "code": "%s", "engine": "fake", "first": %s, "seeds": %s, "operations": %s, "kills": %s, "leaked": 0, "lost": 0, "converge_virtual_s": %s}\n' \
         "$commit" "$code" "$begin" "$seeds" "$(total operations)" "$(total crashes)" "$(spread "$these")" >>tests/track-record.jsonl
     tail -n 1 tests/track-record.jsonl
@@ -97,13 +109,8 @@ if [ "$kills" -gt 0 ]; then
     sh tests/setup/engine.sh start
     version=$(docker version --format '{{.Server.Version}}')
     it=$(built it)
-    done=0
-    while [ "$done" -lt "$kills" ]; do
-        left=$((kills - done))
-        part "kills-$kills/$done" env SUPAMANAGER_TEST_SEED="$((done + 1))" SUPAMANAGER_TEST_KILLS=$((left < kills_a_part ? left : kills_a_part)) \
-            "$it" soak:: --nocapture
-        done=$((done + kills_a_part))
-    done
+    # After a kill most of the time is waiting, so that the engine bears two at once.
+    side_by_side 2 "$kills" "$kills_a_part" some_kills
     printf '{"commit": "%s", "code": "%s", "engine": "docker %s", "stack": "tiny", "kills": %s, "leaked": 0, "lost": 0, "converge_ms": %s}\n' \
         "$commit" "$code" "$version" "$kills" "$(spread "kills-$kills")" >>tests/track-record.jsonl
     tail -n 1 tests/track-record.jsonl
