@@ -16,9 +16,9 @@ data=$base/data
 
 give_up() { echo "postgres.sh: $*" >&2; exit 1; }
 
-# PostgreSQL refuses to run as root: Debian's own user for it does.
+# PostgreSQL refuses to run as root: Debian's own user for it does, from a folder that it may enter.
 as_owner() {
-    if [ "$(id -u)" -eq 0 ]; then setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; else "$@"; fi
+    if [ "$(id -u)" -eq 0 ]; then env -C / setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; else "$@"; fi
 }
 
 # The newest version that is installed; Debian keeps the programs apart from PATH.
