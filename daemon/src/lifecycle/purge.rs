@@ -7,14 +7,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{Lifecycle, LifecycleError, Parts};
-use crate::domain::{Bytes, Project, ProjectStatus, PurgeSpec, TemplateSet};
+use crate::domain::{Bytes, Project, PurgeSpec, TemplateSet};
 use crate::secrets::ProjectSecrets;
-use crate::store::ListFilter;
 
 /// Between two rounds, when nothing is due sooner.
 const EVERY: Duration = Duration::from_secs(60);
-/// Projects read at once.
-const PAGE: u32 = 200;
 /// One statement: it may write a gigabyte anew.
 const DEADLINE: Duration = Duration::from_secs(300);
 
@@ -35,21 +32,12 @@ pub async fn run(lifecycle: Lifecycle, stop: CancellationToken) {
 /// One after the other: what they do is disk work. The shortest interval of a purge that some active project has.
 async fn round(parts: &Parts) -> Duration {
     let mut soonest = EVERY;
-    for status in [ProjectStatus::ActiveHealthy, ProjectStatus::ActiveUnhealthy] {
-        let mut filter = ListFilter { status: Some(status), limit: PAGE, ..ListFilter::default() };
-        while let Ok(page) = parts.store.projects(&filter).await {
-            for project in &page.projects {
-                let Ok(set) = parts.templates.set(&project.template_set) else { continue };
-                for purge in &set.spec.purges {
-                    soonest = soonest.min(Duration::from_secs(purge.every_s));
-                    if let Err(error) = if_due(parts, project, &set.spec, purge).await {
-                        tracing::debug!(project.id = %project.id, purge = purge.name, %error, "a table is not purged yet");
-                    }
-                }
-            }
-            match page.next_cursor {
-                Some(cursor) => filter.cursor = Some(cursor),
-                None => break,
+    for project in parts.store.active_projects().await.unwrap_or_default() {
+        let Ok(set) = parts.templates.set(&project.template_set) else { continue };
+        for purge in &set.spec.purges {
+            soonest = soonest.min(Duration::from_secs(purge.every_s));
+            if let Err(error) = if_due(parts, &project, &set.spec, purge).await {
+                tracing::debug!(project.id = %project.id, purge = purge.name, %error, "a table is not purged yet");
             }
         }
     }

@@ -7,10 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Lifecycle, LifecycleError, Parts, RECONCILER, lost};
 use crate::backend::{ContainerState, Observed, ObservedContainer};
 use crate::domain::{Project, ProjectRef, ProjectStatus, ServiceName, ServiceState, TemplateSet, UnixMillis};
-use crate::store::{ListFilter, Observation, StoreError};
+use crate::store::{Observation, StoreError};
 
-/// Projects read at once.
-const PAGE: u32 = 200;
 const HOUR_MS: i64 = 3_600_000;
 /// First pause between two repairs of one project; it doubles with each that did not hold.
 const PAUSE_MS: i64 = 5_000;
@@ -69,33 +67,19 @@ pub(super) async fn look(lifecycle: &Lifecycle, observed: &Observed, repairs: &m
             containers.entry(&labels.project).or_default().push(container);
         }
     }
-    for status in [ProjectStatus::ActiveHealthy, ProjectStatus::ActiveUnhealthy, ProjectStatus::Paused] {
-        let projects = match all(&lifecycle.parts, status).await {
-            Ok(projects) => projects,
-            Err(error) => {
-                tracing::warn!(%error, "the reconciler cannot read the store");
-                return;
-            }
-        };
-        for project in projects {
-            lost::keep(&lifecycle.parts, &project, kept).await;
-            let there = containers.get(&project.id).map(Vec::as_slice).unwrap_or_default();
-            if let Err(error) = put_right(lifecycle, &project, there, repairs).await {
-                tracing::debug!(project.id = %project.id, %error, "not put right yet");
-            }
+    let kept_up = [ProjectStatus::ActiveHealthy, ProjectStatus::ActiveUnhealthy, ProjectStatus::Paused];
+    let projects = match lifecycle.parts.store.projects_in(&kept_up).await {
+        Ok(projects) => projects,
+        Err(error) => {
+            tracing::warn!(%error, "the reconciler cannot read the store");
+            return;
         }
-    }
-}
-
-async fn all(parts: &Parts, status: ProjectStatus) -> Result<Vec<Project>, StoreError> {
-    let mut filter = ListFilter { status: Some(status), limit: PAGE, ..ListFilter::default() };
-    let mut projects = Vec::new();
-    loop {
-        let page = parts.store.projects(&filter).await?;
-        projects.extend(page.projects);
-        match page.next_cursor {
-            Some(cursor) => filter.cursor = Some(cursor),
-            None => return Ok(projects),
+    };
+    for project in projects {
+        lost::keep(&lifecycle.parts, &project, kept).await;
+        let there = containers.get(&project.id).map(Vec::as_slice).unwrap_or_default();
+        if let Err(error) = put_right(lifecycle, &project, there, repairs).await {
+            tracing::debug!(project.id = %project.id, %error, "not put right yet");
         }
     }
 }

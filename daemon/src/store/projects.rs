@@ -1,12 +1,13 @@
 //! Reading projects.
 
-use std::collections::BTreeMap;
-
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::{Result, Store, StoreError, parse, word};
 use crate::domain::{LastError, OperationId, Project, ProjectRef, ProjectStatus};
+
+/// Projects read at once by whoever wants all.
+const PAGE: u32 = 200;
 
 /// Which projects to list.
 #[derive(Debug, Default)]
@@ -38,7 +39,7 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn project(&self, id: &ProjectRef) -> Result<Option<Project>> {
         let row = sqlx::query(select("WHERE p.id = $1")).bind(id.as_str()).fetch_optional(&self.readers).await?;
-        Ok(self.read(row.as_slice()).await?.pop())
+        row.as_ref().map(one).transpose()
     }
 
     /// A page of projects.
@@ -58,11 +59,40 @@ impl Store {
             .bind(i64::from(filter.limit) + 1)
             .fetch_all(&self.readers)
             .await?;
-        let mut projects = self.read(&rows).await?;
+        let mut projects: Vec<Project> = rows.iter().map(one).collect::<Result<_>>()?;
         let more = projects.len() > filter.limit as usize;
         projects.truncate(filter.limit as usize);
         let next_cursor = if more { projects.last().map(|project| project.id.clone()) } else { None };
         Ok(Page { projects, next_cursor })
+    }
+
+    /// Every project of the filter, ordered by ref, page after page; `limit` and `cursor` are not looked at.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn all_projects(&self, mut filter: ListFilter) -> Result<Vec<Project>> {
+        let mut projects = Vec::new();
+        (filter.limit, filter.cursor) = (PAGE, None);
+        loop {
+            let page = self.projects(&filter).await?;
+            projects.extend(page.projects);
+            match page.next_cursor {
+                Some(cursor) => filter.cursor = Some(cursor),
+                None => return Ok(projects),
+            }
+        }
+    }
+
+    /// Every project in one of these states: state after state, each ordered by ref.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn projects_in(&self, states: &[ProjectStatus]) -> Result<Vec<Project>> {
+        let mut projects = Vec::new();
+        for status in states {
+            projects.extend(self.all_projects(ListFilter { status: Some(*status), ..ListFilter::default() }).await?);
+        }
+        Ok(projects)
     }
 
     /// How many projects are in each state.
@@ -74,28 +104,9 @@ impl Store {
             sqlx::query("SELECT status, COUNT(*) FROM projects GROUP BY status ORDER BY status").fetch_all(&self.readers).await?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
-
-    /// These rows, ordered by ref, with the ports of all of them in one more statement: a page is two statements however
-    /// long it is. The span of refs is asked for and not each one, so that the statement is always the same.
-    async fn read(&self, rows: &[AnyRow]) -> Result<Vec<Project>> {
-        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Vec::new()) };
-        let found = sqlx::query(
-            "SELECT project_id, name, port FROM ports WHERE project_id >= $1 AND project_id <= $2 ORDER BY project_id, name",
-        )
-        .bind(first.get::<String, _>("id"))
-        .bind(last.get::<String, _>("id"))
-        .fetch_all(&self.readers)
-        .await?;
-        let mut ports: BTreeMap<String, Vec<(String, u16)>> = BTreeMap::new();
-        for row in &found {
-            let port = parse(u16::try_from(row.get::<i64, _>(2)))?;
-            ports.entry(row.get(0)).or_default().push((row.get(1), port));
-        }
-        rows.iter().map(|row| one(row, ports.remove(row.get::<&str, _>("id")).unwrap_or_default())).collect()
-    }
 }
 
-fn one(row: &AnyRow, ports: Vec<(String, u16)>) -> Result<Project> {
+fn one(row: &AnyRow) -> Result<Project> {
     let status: String = row.get("status");
     Ok(Project {
         id: parse(ProjectRef::parse(row.get("id")))?,
@@ -108,7 +119,7 @@ fn one(row: &AnyRow, ports: Vec<(String, u16)>) -> Result<Project> {
         image_set: row.get("image_set"),
         without: parse(serde_json::from_str(row.get("services_off")))?,
         subnet: row.get::<Option<String>, _>("subnet").unwrap_or_default(),
-        ports,
+        ports: ports(row.get::<Option<&str>, _>("ports").unwrap_or_default())?,
         resources: super::budgets::read(row),
         last_error: last_error(row)?,
         stack_operation: row.get::<Option<String>, _>("stack_operation").map(|id| parse(OperationId::parse(&id))).transpose()?,
@@ -119,10 +130,22 @@ fn one(row: &AnyRow, ports: Vec<(String, u16)>) -> Result<Project> {
     })
 }
 
+/// A project with its subnet and its ports is one row of one statement, `api 54000,db 54001`: a row of its own for each
+/// port makes a list of all four times as many, and a row costs more than what stands in it.
 fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
     sqlx::AssertSqlSafe(format!(
-        "SELECT p.*, s.subnet AS subnet FROM projects p LEFT JOIN subnets s ON s.project_id = p.id {rest}"
+        "SELECT p.*, s.subnet AS subnet, (SELECT string_agg(o.name || ' ' || CAST(o.port AS TEXT), ',' ORDER BY o.name) \
+         FROM ports o WHERE o.project_id = p.id) AS ports FROM projects p LEFT JOIN subnets s ON s.project_id = p.id {rest}"
     ))
+}
+
+/// The ports of that row.
+fn ports(text: &str) -> Result<Vec<(String, u16)>> {
+    let pair = |pair: &str| -> Result<(String, u16)> {
+        let (name, port) = pair.split_once(' ').unwrap_or((pair, ""));
+        Ok((name.to_owned(), parse(port.parse::<u16>())?))
+    };
+    text.split_terminator(',').map(pair).collect()
 }
 
 fn last_error(row: &AnyRow) -> std::result::Result<Option<LastError>, StoreError> {

@@ -4,11 +4,8 @@ use std::collections::BTreeSet;
 
 use sqlx::Row;
 
-use super::{EventKind, ListFilter, Result, Store, text};
+use super::{EventKind, Result, Store, text};
 use crate::domain::{Project, ProjectRef, ProjectStatus, UnixMillis};
-
-/// Projects read at once.
-const PAGE: u32 = 200;
 
 /// A move between healthy and unhealthy, with what watchers are told.
 pub struct Standing<'a> {
@@ -26,19 +23,7 @@ impl Store {
     /// # Errors
     /// [`super::StoreError::Database`].
     pub async fn active_projects(&self) -> Result<Vec<Project>> {
-        let mut projects = Vec::new();
-        for status in [ProjectStatus::ActiveHealthy, ProjectStatus::ActiveUnhealthy] {
-            let mut filter = ListFilter { status: Some(status), limit: PAGE, ..ListFilter::default() };
-            loop {
-                let page = self.projects(&filter).await?;
-                projects.extend(page.projects);
-                match page.next_cursor {
-                    Some(cursor) => filter.cursor = Some(cursor),
-                    None => break,
-                }
-            }
-        }
-        Ok(projects)
+        self.projects_in(&[ProjectStatus::ActiveHealthy, ProjectStatus::ActiveUnhealthy]).await
     }
 
     /// The refs of all projects whose objects on the engine are to stay: neither deleted nor failed.

@@ -20,9 +20,6 @@ use crate::domain::{Project, Secret};
 use crate::store::{ListFilter, Store, UsageSample};
 use crate::templates::{LoadedSet, Templates};
 
-/// Projects read at once.
-const PAGE: u32 = 200;
-
 /// How it looks and what it prints.
 #[derive(Args)]
 pub struct DoctorArgs {
@@ -207,15 +204,7 @@ async fn read(store: Store) -> Result<Known, crate::store::StoreError> {
     Ok(Known { store: Some(store), projects, usage })
 }
 
+/// Those that are deleted too: something of them may be left.
 async fn all_projects(store: &Store) -> Result<Vec<Project>, crate::store::StoreError> {
-    let mut filter = ListFilter { deleted: true, limit: PAGE, ..ListFilter::default() };
-    let mut projects = Vec::new();
-    loop {
-        let page = store.projects(&filter).await?;
-        projects.extend(page.projects);
-        match page.next_cursor {
-            Some(cursor) => filter.cursor = Some(cursor),
-            None => return Ok(projects),
-        }
-    }
+    store.all_projects(ListFilter { deleted: true, ..ListFilter::default() }).await
 }
