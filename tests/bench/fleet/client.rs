@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use serde_json::Value;
+use anyhow::ensure;
+use serde::Deserialize;
 use tokio::time::sleep_until;
 
 /// What clients met.
@@ -39,6 +39,18 @@ pub enum Question {
     All,
 }
 
+/// What is read of a page. What a client makes of the rest is the client's time, and not measured here.
+#[derive(Deserialize)]
+struct Page {
+    projects: Vec<Listed>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    id: String,
+}
+
 /// The daemon's REST API.
 #[derive(Clone)]
 pub struct Api {
@@ -68,11 +80,9 @@ impl Api {
         let (mut refs, mut cursor) = (Vec::new(), String::new());
         loop {
             let page = self.get(client, &format!("/platform/projects?limit=200{cursor}")).await?;
-            // What a client does with it is the client's.
-            let page: Value = serde_json::from_slice(&page)?;
-            let projects = page["projects"].as_array().context("projects")?;
-            refs.extend(projects.iter().filter_map(|project| project["id"].as_str().map(str::to_owned)));
-            match page["next_cursor"].as_str() {
+            let page: Page = serde_json::from_slice(&page)?;
+            refs.extend(page.projects.into_iter().map(|project| project.id));
+            match page.next_cursor {
                 Some(next) => cursor = format!("&cursor={next}"),
                 None => return Ok(refs),
             }
