@@ -130,8 +130,8 @@ fn one(row: &AnyRow) -> Result<Project> {
     })
 }
 
-/// A project with its subnet and its ports is one row of one statement, `api 54000,db 54001`: a row of its own for each
-/// port makes a list of all four times as many, and a row costs more than what stands in it.
+/// A project with its subnet and its ports is one row of one statement, `api 54000,db 54001`: what is read belongs together,
+/// and a project is one question to the store and not two.
 fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
     sqlx::AssertSqlSafe(format!(
         "SELECT p.*, s.subnet AS subnet, (SELECT string_agg(o.name || ' ' || CAST(o.port AS TEXT), ',' ORDER BY o.name) \
