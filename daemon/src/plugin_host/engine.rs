@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::limits::Limits;
 
@@ -18,6 +18,9 @@ pub const TICK: Duration = Duration::from_millis(10);
 
 /// Calls at one time. Each takes a slot of the pool: its memory, its tables and a stack.
 pub const SLOTS: u32 = 24;
+
+/// What a free slot keeps of a memory and of a table: a probe's call touches some 30 KiB of its memory.
+const KEPT_BYTES: usize = 256 << 10;
 
 /// Modules one component may be made of. Rust makes three; interpreters packed into a component make more.
 const MODULES_PER_COMPONENT: u32 = 8;
@@ -143,6 +146,11 @@ fn config(memory_bytes: usize, pool: bool) -> Config {
             .max_memories_per_component(2)
             .max_tables_per_component(MODULES_PER_COMPONENT)
             .max_memory_size(memory_bytes);
+        // Where the kernel can say which pages a call has touched (Linux 6.7), those are written over after it. Elsewhere
+        // the whole slot goes back to the kernel, which stops both cores for a moment, 900 times a second with 900 projects.
+        if PoolingAllocationConfig::is_pagemap_scan_available() {
+            slots.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEPT_BYTES).table_keep_resident(KEPT_BYTES);
+        }
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(slots));
     }
     config
