@@ -4,6 +4,7 @@
 mod both;
 mod folder;
 mod lease;
+mod listed;
 mod lost;
 mod postgres;
 mod update;

@@ -46,8 +46,8 @@ impl Store {
         Ok(store)
     }
 
-    fn over(database: Database) -> Self {
-        Self { readers: database.readers.clone(), database, fence: None }
+    pub(super) fn over(database: Database) -> Self {
+        Self { readers: database.readers.clone(), database, kept: Default::default(), fence: None }
     }
 
     /// The schema version of a store file, after the database has checked every page of it.

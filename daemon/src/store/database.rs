@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AnyPool, ConnectOptions, Executor, Row};
+use sqlx::{Any, AnyPool, ConnectOptions, Executor, Row, Transaction};
 
-use super::{Result, StoreError, Tx};
+use super::{Result, StoreError};
 
 /// How long a writer waits for another before it is an error.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -122,7 +122,7 @@ impl Database {
     }
 
     /// A write transaction: nobody else writes until it ends. With it comes the epoch of the daemon that acts.
-    pub(super) async fn begin(&self, fenced: bool) -> Result<(Tx, Option<i64>)> {
+    pub(super) async fn begin(&self, fenced: bool) -> Result<(Transaction<'static, Any>, Option<i64>)> {
         let mut tx = self.writer.begin_with(self.kind.begin()).await?;
         let lease = match self.kind {
             Kind::Sqlite if !fenced => return Ok((tx, None)),

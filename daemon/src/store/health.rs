@@ -49,7 +49,7 @@ impl Store {
         if self.is_written(project, seen).await? {
             return Ok(Some(false));
         }
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_beside_projects().await?;
         let over = sqlx::query("SELECT 1 FROM projects WHERE id = $1 AND status IN ('FAILED', 'PAUSED', 'DELETED')")
             .bind(project.as_str())
             .fetch_optional(&mut *tx)

@@ -59,7 +59,12 @@ impl Fence {
         if epoch.is_some_and(|epoch| epoch != self.epoch) {
             self.fall();
         }
-        if self.lost.load(Ordering::SeqCst) { Err(StoreError::LeaseLost) } else { Ok(()) }
+        if self.is_ours() { Ok(()) } else { Err(StoreError::LeaseLost) }
+    }
+
+    /// Whether nobody else writes, as far as is known.
+    pub(super) fn is_ours(&self) -> bool {
+        !self.lost.load(Ordering::SeqCst)
     }
 
     fn fall(&self) {

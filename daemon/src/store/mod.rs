@@ -7,11 +7,12 @@
 //! - Reading: `sqlx::query(SQL).bind(..).fetch_..(&self.readers)`; a row is an [`AnyRow`](sqlx::any::AnyRow).
 //! - One statement that writes: `self.write(sqlx::query(SQL).bind(..)).await?`, which gives the number of rows.
 //! - More than one: `let mut tx = self.begin().await?`, statements on `&mut *tx`, `tx.commit().await?`. What a
-//!   transaction reads stays true until it commits: no other writes meanwhile, on both databases. A helper takes
+//!   transaction reads stays true until it commits: no other writes meanwhile, on both databases. One that touches
+//!   neither projects nor their ports, subnets and budgets may begin by `begin_beside_projects` (`kept.rs`). A helper takes
 //!   `tx: &mut Tx` and uses `&mut **tx`. There is no other way to write: both ask whether the lease is still ours.
 //! - SQL that both databases take: `$N`, BIGINT (an `i64`, also for 0/1), TEXT, BLOB or BYTEA, `ON CONFLICT`,
-//!   `RETURNING`. Bind the column's own type: PostgreSQL does not compare a number with a text. No `CAST`, no
-//!   functions of one database. `ORDER BY` a text of a-z, 0-9 only, where the order matters: collations differ.
+//!   `RETURNING`. Bind the column's own type: PostgreSQL does not compare a number with a text. No functions of one
+//!   database (`string_agg` is in both). `ORDER BY` a text of a-z, 0-9 only, where the order matters: collations differ.
 //! - Text that came from outside (a message, a log line) goes through [`text`]: PostgreSQL refuses a NUL in it.
 //! - A new constraint that callers must tell apart goes into `error.rs`, with both databases' names for it.
 //! - A test of it goes into `tests/store/`, which runs on both.
@@ -23,6 +24,7 @@ mod database;
 mod error;
 mod events;
 mod health;
+mod kept;
 mod lease;
 mod lost;
 mod migrations;
@@ -36,11 +38,12 @@ mod standing;
 mod update;
 mod usage;
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
-use sqlx::{Any, AnyPool, Row, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Row, Transaction};
 
 use crate::domain::{InstallationId, UnixMillis};
 
@@ -63,13 +66,39 @@ pub use usage::Grain;
 type Result<T> = std::result::Result<T, StoreError>;
 
 /// A transaction that writes.
-type Tx = Transaction<'static, Any>;
+struct Tx {
+    transaction: Transaction<'static, Any>,
+    end: kept::End,
+}
+
+impl Tx {
+    async fn commit(self) -> Result<()> {
+        self.transaction.commit().await?;
+        self.end.committed();
+        Ok(())
+    }
+}
+
+impl Deref for Tx {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.transaction
+    }
+}
 
 /// The store. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     database: database::Database,
     readers: AnyPool,
+    kept: Arc<kept::Kept>,
     /// `None` for whoever is not the daemon, a command for example.
     fence: Option<Arc<lease::Fence>>,
 }
@@ -85,7 +114,7 @@ impl Store {
     pub async fn open(database_url: &str) -> Result<Self> {
         let database = database::Database::open(database_url).await?;
         database.migrate().await?;
-        Ok(Self { readers: database.readers.clone(), database, fence: None })
+        Ok(Self::over(database))
     }
 
     /// The installation's id and the id of the key its secrets are sealed under, made on first use.
@@ -153,11 +182,21 @@ impl Store {
 
     /// A transaction that writes: what it reads stays true until it commits.
     async fn begin(&self) -> Result<Tx> {
-        let (tx, epoch) = self.database.begin(self.fence.is_some()).await?;
+        self.begin_with(true).await
+    }
+
+    /// One that leaves alone what a [`Project`](crate::domain::Project) is read from.
+    async fn begin_beside_projects(&self) -> Result<Tx> {
+        self.begin_with(false).await
+    }
+
+    async fn begin_with(&self, touches_projects: bool) -> Result<Tx> {
+        let (transaction, epoch) = self.database.begin(self.fence.is_some()).await?;
+        let end = self.kept.begun(touches_projects);
         if let Some(fence) = &self.fence {
             fence.check(epoch)?;
         }
-        Ok(tx)
+        Ok(Tx { transaction, end })
     }
 
     /// One statement that writes; how many rows it touched.

@@ -1,8 +1,11 @@
 //! Reading projects.
 
+use std::sync::Arc;
+
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::kept::Found;
 use super::{Result, Store, StoreError, parse, word};
 use crate::domain::{LastError, OperationId, Project, ProjectRef, ProjectStatus};
 
@@ -32,6 +35,28 @@ pub struct Page {
     pub next_cursor: Option<ProjectRef>,
 }
 
+impl ListFilter {
+    /// Those of the live projects that it lets through, at most so many; `limit` is not looked at.
+    fn of(&self, live: &[Project], at_most: usize) -> Vec<Project> {
+        let from = self.cursor.as_ref().map_or(0, |cursor| live.partition_point(|project| project.id <= *cursor));
+        let wanted = |project: &&Project| {
+            self.organization_id.as_ref().is_none_or(|id| *id == project.organization_id)
+                && self.status.is_none_or(|status| status == project.status)
+        };
+        live[from..].iter().filter(wanted).take(at_most).cloned().collect()
+    }
+}
+
+impl Page {
+    /// The page that begins so.
+    fn of(mut projects: Vec<Project>, limit: usize) -> Self {
+        let more = projects.len() > limit;
+        projects.truncate(limit);
+        let next_cursor = if more { projects.last().map(|project| project.id.clone()) } else { None };
+        Self { projects, next_cursor }
+    }
+}
+
 impl Store {
     /// One project, deleted ones included.
     ///
@@ -47,6 +72,31 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn projects(&self, filter: &ListFilter) -> Result<Page> {
+        let read = match self.live(filter).await? {
+            Some(live) => filter.of(&live, filter.limit as usize + 1),
+            None => self.read(filter).await?,
+        };
+        Ok(Page::of(read, filter.limit as usize))
+    }
+
+    /// The live projects, if they are kept or it is time to keep them.
+    async fn live(&self, filter: &ListFilter) -> Result<Option<Arc<Vec<Project>>>> {
+        if filter.deleted || !self.fence.as_ref().is_some_and(|fence| fence.is_ours()) {
+            return Ok(None);
+        }
+        Ok(match self.kept.look() {
+            Found::Here(live) => Some(live),
+            Found::Nothing => None,
+            Found::Fill(turn) => {
+                let live = Arc::new(self.read_all(ListFilter::default()).await?);
+                turn.keep(live.clone());
+                Some(live)
+            }
+        })
+    }
+
+    /// One more than the limit, if there are.
+    async fn read(&self, filter: &ListFilter) -> Result<Vec<Project>> {
         let sql = select(
             "WHERE ($1 IS NULL OR p.organization_id = $1) AND ($2 IS NULL OR p.status = $2) \
              AND ($3 = 1 OR p.status <> 'DELETED') AND ($4 IS NULL OR p.id > $4) ORDER BY p.id LIMIT $5",
@@ -59,22 +109,27 @@ impl Store {
             .bind(i64::from(filter.limit) + 1)
             .fetch_all(&self.readers)
             .await?;
-        let mut projects: Vec<Project> = rows.iter().map(one).collect::<Result<_>>()?;
-        let more = projects.len() > filter.limit as usize;
-        projects.truncate(filter.limit as usize);
-        let next_cursor = if more { projects.last().map(|project| project.id.clone()) } else { None };
-        Ok(Page { projects, next_cursor })
+        rows.iter().map(one).collect()
     }
 
-    /// Every project of the filter, ordered by ref, page after page; `limit` and `cursor` are not looked at.
+    /// Every project of the filter, ordered by ref; `limit` and `cursor` are not looked at.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn all_projects(&self, mut filter: ListFilter) -> Result<Vec<Project>> {
+        filter.cursor = None;
+        match self.live(&filter).await? {
+            Some(live) => Ok(filter.of(&live, usize::MAX)),
+            None => self.read_all(filter).await,
+        }
+    }
+
+    /// Page after page, none of them so long that others wait for it.
+    async fn read_all(&self, mut filter: ListFilter) -> Result<Vec<Project>> {
         let mut projects = Vec::new();
-        (filter.limit, filter.cursor) = (PAGE, None);
+        filter.limit = PAGE;
         loop {
-            let page = self.projects(&filter).await?;
+            let page = Page::of(self.read(&filter).await?, PAGE as usize);
             projects.extend(page.projects);
             match page.next_cursor {
                 Some(cursor) => filter.cursor = Some(cursor),

@@ -45,7 +45,7 @@ impl Store {
     /// # Errors
     /// [`super::StoreError::Database`].
     pub async fn keep_usage(&self, project: &ProjectRef, point: &UsagePoint) -> Result<()> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_beside_projects().await?;
         let there = sqlx::query("SELECT 1 FROM projects WHERE id = $1 AND status <> 'DELETED'")
             .bind(project.as_str())
             .fetch_optional(&mut *tx)
