@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use supamanager::backend::docker::{Deadlines, DockerBackend};
@@ -73,12 +74,25 @@ impl Change {
     }
 }
 
+/// Fakes of this process, each with a folder of its own.
+static FAKES: AtomicU32 = AtomicU32::new(0);
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // A real engine's is the world's.
+        if matches!(self.kind, Kind::Fake(_)) {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
 impl Stage {
     fn fake() -> Self {
         let begun = tokio::time::Instant::now();
         let engine = FakeEngine::new(7, Arc::new(move || i64::try_from(begun.elapsed().as_millis()).unwrap()));
         engine.look().images.insert("supamanager-test/tiny:1".into(), "sha256:tiny".into());
-        let folder = std::env::temp_dir().join(format!("supamanager-contract-{}", std::process::id()));
+        let number = FAKES.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("supamanager-contract-{}-{number}", std::process::id()));
         std::fs::create_dir_all(folder.join("volumes/config")).unwrap();
         Self {
             backend: Arc::new(engine.clone()),
