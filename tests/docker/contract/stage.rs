@@ -197,7 +197,13 @@ impl Stage {
         (seen.containers.len(), seen.networks.len(), seen.volumes.len())
     }
 
-    pub(super) async fn change(&self, change: Change, backend: &dyn Backend, service: &Service, id: &str) -> Result<(), BackendError> {
+    pub(super) async fn change(
+        &self,
+        change: Change,
+        backend: &dyn Backend,
+        service: &Service,
+        id: &str,
+    ) -> Result<(), BackendError> {
         match change {
             Change::Network => self.network(backend).await.map(drop),
             Change::Volume => self.volume(backend).await,
