@@ -12,14 +12,14 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use supamanager::domain::ServiceName;
 use supamanager::plugin_host::hooks::{AccessError, ProbeInput, ServiceAccess};
-use supamanager::plugin_host::{HostConfig, Limits, PluginHost};
+use supamanager::plugin_host::{HostConfig, PluginHost};
 use tokio::runtime::Runtime;
 
 use access::{Answer, Fake};
 use example::{example, plugins_dir};
 
 fn load(runtime: &Runtime) -> PluginHost {
-    let config = HostConfig { folder: plugins_dir(), cache: None, limits: Limits::default() };
+    let config = HostConfig::without_cache(&plugins_dir());
     runtime.block_on(PluginHost::load(config)).expect("the shipped plugins load")
 }
 

@@ -1,6 +1,8 @@
 //! Logs and metrics. Levels: ERROR means that a person must look, WARN that something was refused or is being
 //! tried again, INFO what an operator wants to read in the morning.
 
+mod plugins;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
 use crate::config::Log;
+
+pub use plugins::{CallError, Ended, HookMetrics, HookUsage, PluginMetrics};
 
 /// Sends logs to standard error, as text or as JSON lines.
 ///
@@ -75,8 +79,9 @@ pub struct Metrics {
     notices: Family<NoticeLabels, Counter>,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// With those of the plugins, which were loaded before.
+    pub fn new(plugins: &PluginMetrics) -> Self {
         let operations = Family::default();
         let steps: Durations<StepLabels> = Family::new_with_constructor(step_buckets);
         let projects = Family::default();
@@ -90,6 +95,7 @@ impl Default for Metrics {
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register("reaped_objects", "Left-over engine objects that were removed", reaped.clone());
         registry.register("notices", "Tries of messages to the webhook, by kind and outcome", notices.clone());
+        plugins.register(&mut registry);
         Self { registry: Arc::new(registry), operations, steps, projects, requests, reaped, notices }
     }
 }

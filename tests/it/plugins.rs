@@ -54,3 +54,20 @@ fn plugins_with_a_changed_renderer(work: &Path) -> PathBuf {
     run(build.arg(sources.join("plugins/render-supabase")));
     out
 }
+
+#[tokio::test]
+async fn what_plugins_cost_is_answered_by_plugin_and_hook() {
+    let daemon = Daemon::ready("plugin-costs", Options::tiny()).await;
+    let project = daemon.api.healthy(json!({"name": "counted"})).await;
+    let all = daemon.api.get("/platform/plugins").await.body;
+    let names: Vec<&str> =
+        all["plugins"].as_array().expect("a list").iter().filter_map(|plugin| plugin["name"].as_str()).collect();
+    assert_eq!(names, ["post-create-sql", "probe-service", "render-supabase"]);
+    let one = daemon.api.get("/platform/plugins/probe-service").await.body;
+    let (hook, usage) = (&one["hooks"][0], &one["hooks"][0]["usage"]);
+    assert_eq!((hook["hook"].as_str(), hook["limits"]["wall_ms"].as_u64()), (Some("probe"), Some(5_000)), "{one:#}");
+    assert!(usage["calls"]["ok"].as_u64() > Some(0) && usage["cpu_seconds"].as_f64() > Some(0.0), "{usage:#}");
+    assert_eq!(daemon.api.get("/platform/plugins/nobody").await.status, 404);
+    daemon.api.gone(project["id"].as_str().expect("an id")).await;
+    daemon.finish();
+}

@@ -23,7 +23,7 @@ const MODULES: [(&str, &[&str]); 21] = [
     ("ports", &[]),
     ("subnets", &[]),
     ("config", &["domain", "subnets"]),
-    ("telemetry", &["config"]),
+    ("telemetry", &["config", "domain"]),
     ("templates", &["domain"]),
     ("secrets", &["domain"]),
     ("store", &["domain", "backend::ErrorClass"]),
@@ -57,7 +57,22 @@ const MODULES: [(&str, &[&str]); 21] = [
     ("health", &["domain", "store", "lifecycle", "reach"]),
     ("holding", &["domain", "disk", "lifecycle"]),
     ("usage", &["domain", "disk", "store", "lifecycle", "backend::Usage"]),
-    ("http", &["domain", "lifecycle", "people", "store", "clock", "config", "secrets::ProjectSecrets", "backend::ErrorClass"]),
+    (
+        "http",
+        &[
+            "domain",
+            "lifecycle",
+            "people",
+            "store",
+            "clock",
+            "config",
+            "telemetry::HookUsage",
+            "secrets::ProjectSecrets",
+            "backend::ErrorClass",
+            "plugin_host::PluginInfo",
+            "plugin_host::HookInfo",
+        ],
+    ),
 ];
 
 /// Modules that put the parts together.
@@ -78,7 +93,7 @@ const CONFINED: [(&str, &[&str]); 11] = [
     ("tokio_postgres", &["reach/"]),
     ("minijinja", &[]),
     ("serde_saphyr", &["stack/compose/"]),
-    ("prometheus_client", &["telemetry.rs"]),
+    ("prometheus_client", &["telemetry"]),
 ];
 
 /// The environment: `config`, the REST client's two variables (decision 24), and which compiler builds a plugin.

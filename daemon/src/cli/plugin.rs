@@ -61,7 +61,7 @@ async fn build(builder: &Builder, crates: &[PathBuf]) -> anyhow::Result<()> {
 }
 
 async fn list(folder: &Path) -> anyhow::Result<()> {
-    let config = HostConfig { folder: folder.to_owned(), cache: None, limits: Limits::default() };
+    let config = HostConfig::without_cache(folder);
     let plugins = PluginHost::load(config).await?.list();
     if plugins.is_empty() {
         println!("no plugins in {}: build the shipped ones with `make plugins`", folder.display());
@@ -85,7 +85,7 @@ fn show(plugin: &PluginInfo) {
     println!("digest    {}\ncontract  {}\nsize      {} KiB", plugin.digest, plugin.contract, plugin.size.div_ceil(1024));
     let imports: Vec<&str> = plugin.imports.iter().map(|interface| interface.as_str()).collect();
     println!("imports   {}", if imports.is_empty() { "nothing".to_owned() } else { imports.join(", ") });
-    for HookInfo { hook, order, on_failure, limits } in &plugin.hooks {
+    for HookInfo { hook, order, on_failure, limits, .. } in &plugin.hooks {
         println!("hook      {} (order {order}, a failure is {on_failure:?})", hook.as_str());
         println!("    wall clock   {} ms\n    CPU          {} ms", limits.wall.as_millis(), limits.cpu.as_millis());
         println!("    memory       {} MiB\n    result       {} KiB", limits.memory_bytes >> 20, limits.result_bytes >> 10);

@@ -36,6 +36,8 @@ use super::{native, system};
         native::operations::list,
         native::operations::get,
         native::notifications::list,
+        native::plugins::list,
+        native::plugins::get,
         system::healthz,
         system::readyz,
         system::metrics,

@@ -36,6 +36,8 @@ pub fn router(api: Api) -> Router {
         .route("/platform/lost-projects/{id}/adopt", post(native::lost::adopt))
         .route("/platform/operations/{id}", get(native::operations::get))
         .route("/platform/notifications", get(native::notifications::list))
+        .route("/platform/plugins", get(native::plugins::list))
+        .route("/platform/plugins/{name}", get(native::plugins::get))
         .route("/platform/regions", get(native::read::regions))
         .layer(from_fn_with_state(api.clone(), auth::require_token));
     Router::new()

@@ -102,7 +102,7 @@ impl Parts {
             turns: Semaphore::new(config.limits.operations),
             choosing: Default::default(),
             wake: Notify::new(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(plugins.metrics()),
             sight: Default::default(),
             seen: Default::default(),
             pulls: Default::default(),

@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -13,9 +12,8 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use wit_component::ComponentEncoder;
 
-use super::engine::WasmEngine;
 use super::limits::Limits;
-use super::load::{self, COMPONENT_FILE, LoadError, MANIFEST_FILE};
+use super::load::{self, COMPONENT_FILE, LoadError, Loader, MANIFEST_FILE};
 pub use super::toolchain::Environment;
 use super::toolchain::{self, TARGET, Toolchain, ToolchainError};
 
@@ -98,7 +96,7 @@ pub struct Builder {
     environment: Environment,
     out: PathBuf,
     build_dir: PathBuf,
-    engine: Arc<WasmEngine>,
+    loader: Loader,
 }
 
 impl Builder {
@@ -112,8 +110,8 @@ impl Builder {
         let out = fs::canonicalize(out).map_err(io(out))?;
         let build_dir =
             build_dir.map_or_else(|| Ok(out.join(".build")), |folder| std::path::absolute(folder).map_err(io(folder)))?;
-        let engine = WasmEngine::start(&Limits::default()).map_err(LoadError::Engine)?;
-        Ok(Self { toolchain, environment: toolchain::nested_environment(outer), out, build_dir, engine: Arc::new(engine) })
+        let (environment, loader) = (toolchain::nested_environment(outer), Loader::alone(Limits::default())?);
+        Ok(Self { toolchain, environment, out, build_dir, loader })
     }
 
     /// One line about the toolchain, for people.
@@ -142,7 +140,7 @@ impl Builder {
             package.name, package.version
         );
         let built = self.place(&package.name, &manifest, &component)?;
-        let plugin = load::load(&self.engine, None, &Limits::default(), &built).await?;
+        let plugin = load::load(&self.loader, &built).await?;
         let imports = plugin.imports.iter().map(|interface| interface.as_str()).collect();
         Ok(Built { name: package.name, folder: built, size: component.len(), digest: plugin.digest, imports })
     }

@@ -19,6 +19,7 @@ use super::hooks::HookError;
 use super::limits::{Hook, HookLimits, LimitReached};
 use super::meter::Metered;
 use super::state::{CallState, Surroundings};
+use crate::telemetry::{CallError, Ended, HookMetrics};
 
 /// What a call needs to know of its plugin.
 #[derive(Clone)]
@@ -27,13 +28,16 @@ pub struct Callee {
     pub name: Arc<str>,
     /// Which hook is called.
     pub hook: Hook,
+    /// Where its calls are counted.
+    pub metrics: HookMetrics,
     /// What the call may use.
     pub limits: HookLimits,
     /// The code.
     pub contract: Arc<dyn Contract>,
 }
 
-/// What one call used, for logs.
+/// What one call used.
+#[derive(Default)]
 struct Used {
     cpu: Duration,
     memory_bytes: usize,
@@ -55,6 +59,33 @@ where
     T: Send + 'static,
     B: for<'a> FnOnce(&'a dyn Contract, &'a mut Store<CallState>) -> BoxFuture<'a, Answer<T>> + Send + 'static,
 {
+    let (started, project) = (Instant::now(), surroundings.project.clone());
+    let mut used = Used::default();
+    let result = within_limits(engine, callee, surroundings, span.clone(), body, &mut used).await;
+    let (took, error) = (started.elapsed(), result.as_ref().err());
+    span.in_scope(|| report(callee, took, &used, error));
+    callee.metrics.ended(Ended {
+        took,
+        cpu: used.cpu,
+        memory_bytes: used.memory_bytes,
+        limit: error.and_then(HookError::limit).unwrap_or_default(),
+        error: error.map(|error| CallError { at: engine.clock().now(), project, code: error.code(), message: error.to_string() }),
+    });
+    result
+}
+
+async fn within_limits<T, B>(
+    engine: &WasmEngine,
+    callee: &Callee,
+    surroundings: Surroundings,
+    span: tracing::Span,
+    body: B,
+    used: &mut Used,
+) -> Result<T, HookError>
+where
+    T: Send + 'static,
+    B: for<'a> FnOnce(&'a dyn Contract, &'a mut Store<CallState>) -> BoxFuture<'a, Answer<T>> + Send + 'static,
+{
     let limits = callee.limits;
     let waiting = timeout(limits.wall, engine.slots().acquire_owned());
     let Ok(Ok(slot)) = waiting.await else {
@@ -65,7 +96,7 @@ where
         });
     };
     let _under_way = engine.computing().call();
-    let state = CallState::new(callee.name.clone(), limits, surroundings, Handle::current(), engine.computing().clone());
+    let state = CallState::new(callee.metrics.clone(), limits, surroundings, Handle::current(), engine.computing().clone());
     let cpu = state.cpu.clone();
     let started = Instant::now();
     let mut store = new_store(engine, state);
@@ -78,19 +109,22 @@ where
         drop(slot);
         (answer, memory_bytes, host_calls)
     };
-    let guest = Metered::new(guest.instrument(span.clone()), cpu.clone());
+    let guest = Metered::new(guest.instrument(span), cpu.clone());
     let mut task = EndWithCaller(engine.guests().spawn(guest));
-    let (answer, used) = match timeout(limits.wall, &mut task.0).await {
-        Ok(Ok((answer, memory_bytes, host_calls))) => (answer, Used { cpu: cpu.total(), memory_bytes, host_calls }),
+    let ended = timeout(limits.wall, &mut task.0).await;
+    used.cpu = cpu.total();
+    let answer = match ended {
+        Ok(Ok((answer, memory_bytes, host_calls))) => {
+            (used.memory_bytes, used.host_calls) = (memory_bytes, host_calls);
+            answer
+        }
         Ok(Err(_)) => {
             let message = "the host's side of the call ended early".to_owned();
             return Err(HookError::Trap { plugin: callee.name.to_string(), message });
         }
         Err(_) => return Err(LimitReached::wall(started.elapsed(), &limits).of(&callee.name, callee.hook)),
     };
-    let result = judge(callee, answer);
-    span.in_scope(|| report(callee, started.elapsed(), &used, result.as_ref().err()));
-    result
+    judge(callee, answer)
 }
 
 fn new_store(engine: &WasmEngine, state: CallState) -> Store<CallState> {

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::limits::Limits;
+use crate::clock::Clock;
 
 /// The grain of every limit on time. Deadlines are numbers of ticks; no tick is ever made for one plugin.
 pub const TICK: Duration = Duration::from_millis(10);
@@ -36,6 +37,7 @@ pub struct WasmEngine {
     runtime: Option<Runtime>,
     slots: Arc<Semaphore>,
     computing: Computing,
+    clock: Clock,
 }
 
 /// How many guests compute now: calls under way, less those that wait for the host. Whoever drives the daemon by a
@@ -80,7 +82,7 @@ impl Drop for Counted {
 
 impl WasmEngine {
     /// Starts an engine whose slots hold what the limits allow.
-    pub fn start(limits: &Limits) -> Result<Self, String> {
+    pub fn start(limits: &Limits, clock: Clock) -> Result<Self, String> {
         let memory_bytes = limits.memory_bytes_max();
         // A pool reserves address space once; where the machine refuses that, every call maps its own.
         let engine = Engine::new(&config(memory_bytes, true)).or_else(|error| {
@@ -97,6 +99,7 @@ impl WasmEngine {
             runtime: Some(runtime),
             slots: Arc::new(Semaphore::new(SLOTS as usize)),
             computing: Computing::default(),
+            clock,
         })
     }
 
@@ -113,6 +116,11 @@ impl WasmEngine {
     /// Guests that compute.
     pub fn computing(&self) -> &Computing {
         &self.computing
+    }
+
+    /// When something happened.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Where guests run.

@@ -108,6 +108,14 @@ impl HookError {
         }
     }
 
+    /// The limit that was reached, if it is one.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Limit { limit, .. } => Some(limit),
+            _ => None,
+        }
+    }
+
     /// A stable word for the API.
     pub fn code(&self) -> &'static str {
         match self {

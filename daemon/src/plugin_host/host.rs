@@ -7,23 +7,23 @@ use std::time::Instant;
 
 use super::adapt::Outcome;
 use super::breaker::Breaker;
-use super::cache::Cache;
 use super::call;
-use super::engine::WasmEngine;
 use super::grants::Scope;
 use super::hooks::{
     HookError, Pins, PostCreateInput, PostCreateOutcome, ProbeInput, ProbeReport, RenderInput, RenderedFile, ServiceAccess,
 };
 use super::limits::{Hook, LimitReached, Limits};
-use super::load::{self, Bound, LoadError, Plugin};
+use super::load::{self, Bound, LoadError, Loader, Plugin};
 use super::manifest::OnFailure;
 use super::output;
 use super::registry::{self, PluginInfo, Registry};
 use super::state::Surroundings;
+use crate::clock::Clock;
 use crate::domain::ServiceState;
+use crate::telemetry::PluginMetrics;
 
 /// Where plugins come from and what they may use.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HostConfig {
     /// One folder per plugin inside.
     pub folder: PathBuf,
@@ -31,18 +31,33 @@ pub struct HostConfig {
     pub cache: Option<PathBuf>,
     /// What a call may use; a manifest may lower it.
     pub limits: Limits,
+    /// When something happened.
+    pub clock: Clock,
+    /// Where loads and calls are counted.
+    pub metrics: PluginMetrics,
 }
 
 impl HostConfig {
     /// The daemon's: compiled plugins are kept in its data folder, limits are the defaults.
     pub fn new(folder: &Path, data_dir: &Path) -> Self {
-        Self { folder: folder.to_owned(), cache: Some(data_dir.join("cache")), limits: Limits::default() }
+        Self { cache: Some(data_dir.join("cache")), ..Self::without_cache(folder) }
+    }
+
+    /// Every load compiles.
+    pub fn without_cache(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            cache: None,
+            limits: Limits::default(),
+            clock: Clock::system(),
+            metrics: PluginMetrics::default(),
+        }
     }
 }
 
 /// All plugins of a daemon.
 pub struct PluginHost {
-    engine: Arc<WasmEngine>,
+    loader: Loader,
     registry: Arc<Registry>,
     /// In the order of the probe plugins.
     probes: Vec<(Arc<Plugin>, Bound, Breaker)>,
@@ -54,9 +69,8 @@ impl PluginHost {
     /// # Errors
     /// The first plugin that is broken, with the file and the way out.
     pub async fn load(config: HostConfig) -> Result<Self, LoadError> {
-        let engine = Arc::new(WasmEngine::start(&config.limits).map_err(LoadError::Engine)?);
-        let cache = config.cache.as_deref().and_then(Cache::open);
-        let registry = Registry::load(&engine, cache.as_ref(), &config.limits, &config.folder).await?;
+        let loader = Loader::start(config.limits, config.cache.as_deref(), config.clock, config.metrics)?;
+        let registry = Registry::load(&loader, &config.folder).await?;
         let probes = registry.bound_to(Hook::Probe).into_iter().map(|(plugin, bound)| (plugin, bound, Breaker::default()));
         let probes = probes.collect();
         for plugin in registry.list() {
@@ -68,7 +82,7 @@ impl PluginHost {
                 plugin.version
             );
         }
-        Ok(Self { engine, registry: Arc::new(registry), probes })
+        Ok(Self { loader, registry: Arc::new(registry), probes })
     }
 
     /// Loads one plugin's folder by itself and says what is known of it.
@@ -76,13 +90,17 @@ impl PluginHost {
     /// # Errors
     /// What is wrong with it, with the way out.
     pub async fn inspect(folder: &Path, limits: Limits) -> Result<PluginInfo, LoadError> {
-        let engine = Arc::new(WasmEngine::start(&limits).map_err(LoadError::Engine)?);
-        Ok(registry::info(&load::load(&engine, None, &limits, folder).await?))
+        Ok(registry::info(&load::load(&Loader::alone(limits)?, folder).await?))
     }
 
     /// What is loaded, by name.
     pub fn list(&self) -> Vec<PluginInfo> {
         self.registry.list()
+    }
+
+    /// Where loads and calls are counted.
+    pub fn metrics(&self) -> &PluginMetrics {
+        &self.loader.metrics
     }
 
     /// Whether any plugin renders: without one no project can be made.
@@ -97,7 +115,7 @@ impl PluginHost {
 
     /// Guests that compute now, neither answered nor waiting for the host.
     pub fn computing(&self) -> i64 {
-        self.engine.computing().now()
+        self.loader.engine.computing().now()
     }
 
     /// Makes the files of a stack.
@@ -113,9 +131,10 @@ impl PluginHost {
         let mut files = Vec::new();
         for (plugin, bound) in &renderers {
             let span = span(plugin, Hook::Render, input.project.as_str(), input.operation.as_str());
-            let surroundings = Surroundings { templates: input.templates.clone(), access: None, scope: Scope::Nothing };
+            let surroundings =
+                Surroundings { templates: input.templates.clone(), project: Some(input.project.clone()), ..Surroundings::none() };
             let (context, wanted, so_far) = (context.clone(), input.files.clone(), files.clone());
-            let made = call::call(&self.engine, &bound.callee, surroundings, span, move |contract, store| {
+            let made = call::call(&self.loader.engine, &bound.callee, surroundings, span, move |contract, store| {
                 contract.render(store, context, wanted, so_far)
             });
             files = output::fold(&plugin.manifest.name, &bound.callee.limits, files, made.await?)?;
@@ -168,9 +187,10 @@ impl PluginHost {
     ) -> Result<Option<ProbeReport>, HookError> {
         let span = span(plugin, Hook::Probe, input.project.as_str(), "");
         let scope = Scope::Probed(input.service.clone());
-        let surroundings = Surroundings { templates: Default::default(), access: Some(access), scope };
+        let project = Some(input.project.clone());
+        let surroundings = Surroundings { access: Some(access), scope, project, ..Surroundings::none() };
         let (project, service, spec) = (input.project.to_string(), input.service.to_string(), input.spec.clone());
-        let verdict = call::call(&self.engine, &bound.callee, surroundings, span, move |contract, store| {
+        let verdict = call::call(&self.loader.engine, &bound.callee, surroundings, span, move |contract, store| {
             contract.check(store, project, service, spec)
         });
         let Some(verdict) = verdict.await? else { return Ok(None) };
@@ -195,8 +215,9 @@ impl PluginHost {
         for (plugin, bound) in self.registry.pinned(Hook::PostCreate, pins)? {
             let context = input.context.to_string();
             let (span, surroundings) = self.post_create_call(&plugin, &input, access.clone());
-            let outcome =
-                call::call(&self.engine, &bound.callee, surroundings, span, move |contract, store| contract.run(store, context));
+            let outcome = call::call(&self.loader.engine, &bound.callee, surroundings, span, move |contract, store| {
+                contract.run(store, context)
+            });
             let outcome = outcome.await.and_then(|outcome| {
                 let (bytes, limits) = (outcome.summary.len(), &bound.callee.limits);
                 let too_large = || LimitReached::result(bytes, limits).of(&plugin.manifest.name, Hook::PostCreate);
@@ -235,7 +256,7 @@ impl PluginHost {
             let context = input.context.to_string();
             let outcome = Outcome { changed: outcome.changed, summary: outcome.summary.clone() };
             let (span, surroundings) = self.post_create_call(&plugin, &input, access.clone());
-            let undone = call::call(&self.engine, &bound.callee, surroundings, span, move |contract, store| {
+            let undone = call::call(&self.loader.engine, &bound.callee, surroundings, span, move |contract, store| {
                 contract.undo(store, context, outcome)
             });
             undone.await?;
@@ -251,7 +272,7 @@ impl PluginHost {
     ) -> (tracing::Span, Surroundings) {
         let span = span(plugin, Hook::PostCreate, input.project.as_str(), input.operation.as_str());
         let scope = Scope::Listed(plugin.manifest.http.clone());
-        (span, Surroundings { templates: Default::default(), access: Some(access), scope })
+        (span, Surroundings { access: Some(access), scope, project: Some(input.project.clone()), ..Surroundings::none() })
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
@@ -18,6 +19,8 @@ use super::imports;
 use super::limits::{Hook, Limits};
 use super::manifest::{Binding, Manifest};
 use super::state::Surroundings;
+use crate::clock::Clock;
+use crate::telemetry::PluginMetrics;
 
 /// The two files of a plugin.
 pub const MANIFEST_FILE: &str = "plugin.toml";
@@ -141,11 +144,43 @@ pub fn plugin_folders(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
     Ok(folders)
 }
 
+/// What every load needs.
+pub struct Loader {
+    /// Compiles and runs.
+    pub engine: Arc<WasmEngine>,
+    /// Compiled plugins.
+    pub cache: Option<Cache>,
+    /// What a call may use; a manifest may lower it.
+    pub limits: Limits,
+    /// Where loads and calls are counted.
+    pub metrics: PluginMetrics,
+}
+
+impl Loader {
+    /// Starts an engine; compiled plugins are kept in `cache`, without one every load compiles.
+    ///
+    /// # Errors
+    /// [`LoadError::Engine`].
+    pub fn start(limits: Limits, cache: Option<&Path>, clock: Clock, metrics: PluginMetrics) -> Result<Self, LoadError> {
+        let engine = Arc::new(WasmEngine::start(&limits, clock).map_err(LoadError::Engine)?);
+        Ok(Self { engine, cache: cache.and_then(Cache::open), limits, metrics })
+    }
+
+    /// For a command that looks at one plugin.
+    ///
+    /// # Errors
+    /// [`LoadError::Engine`].
+    pub fn alone(limits: Limits) -> Result<Self, LoadError> {
+        Self::start(limits, None, Clock::system(), PluginMetrics::default())
+    }
+}
+
 /// Reads, checks, compiles, links and asks one plugin.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
-pub async fn load(engine: &Arc<WasmEngine>, cache: Option<&Cache>, limits: &Limits, folder: &Path) -> Result<Plugin, LoadError> {
+pub async fn load(loader: &Loader, folder: &Path) -> Result<Plugin, LoadError> {
+    let (begun, engine) = (Instant::now(), &loader.engine);
     let manifest_file = folder.join(MANIFEST_FILE);
     let file = folder.join(COMPONENT_FILE);
     let manifest = read_manifest(&manifest_file, folder)?;
@@ -153,7 +188,7 @@ pub async fn load(engine: &Arc<WasmEngine>, cache: Option<&Cache>, limits: &Limi
     let granted = manifest.granted().map_err(wrong)?;
     let bytes = read_component(&file, &manifest)?;
     let size = bytes.len();
-    let component = compile(engine, cache, &manifest.sha256, bytes, &file).await?;
+    let (component, from_cache) = compile(loader, &manifest.sha256, bytes, &file).await?;
     let imports = imports::check(engine.wasm(), &component, &manifest, &file)?;
     let broken = |error: wasmtime::Error| LoadError::Component {
         file: file.clone(),
@@ -163,12 +198,17 @@ pub async fn load(engine: &Arc<WasmEngine>, cache: Option<&Cache>, limits: &Limi
     let contract: Arc<dyn adapt::Contract> = adapt::adapt(&linker, &component, &manifest.hook_kinds()).map_err(broken)?.into();
     let mut bound = Vec::new();
     for binding in &manifest.hooks {
-        let limits = binding.limits(limits).map_err(wrong)?;
-        let callee = Callee { name: manifest.name.as_str().into(), hook: binding.hook, limits, contract: contract.clone() };
+        let limits = binding.limits(&loader.limits).map_err(wrong)?;
+        let (name, hook) = (manifest.name.as_str(), binding.hook);
+        let metrics = loader.metrics.of(name, hook.as_str());
+        let callee = Callee { name: name.into(), hook, metrics, limits, contract: contract.clone() };
         bound.push(Bound { binding: binding.clone(), callee });
     }
-    let summary = describe(engine, &bound[0].callee, &manifest, &file).await?;
-    Ok(Plugin { digest: format!("sha256:{}", manifest.sha256), manifest, summary, size, imports, bound })
+    let asked = Callee { metrics: loader.metrics.of(&manifest.name, "describe"), ..bound[0].callee.clone() };
+    let summary = describe(engine, &asked, &manifest, &file).await?;
+    let digest = format!("sha256:{}", manifest.sha256);
+    loader.metrics.ready(&manifest.name, &manifest.version, &digest, from_cache, begun.elapsed());
+    Ok(Plugin { digest, manifest, summary, size, imports, bound })
 }
 
 fn read_manifest(file: &Path, folder: &Path) -> Result<Manifest, LoadError> {
@@ -213,16 +253,11 @@ fn read_bounded(file: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
     fs::read(file).map_err(|error| error.to_string())
 }
 
-/// From our own cache, or compiled off the runtime and put there.
-async fn compile(
-    engine: &Arc<WasmEngine>,
-    cache: Option<&Cache>,
-    digest: &str,
-    bytes: Vec<u8>,
-    file: &Path,
-) -> Result<Component, LoadError> {
+/// From our own cache (true), or compiled off the runtime and put there.
+async fn compile(loader: &Loader, digest: &str, bytes: Vec<u8>, file: &Path) -> Result<(Component, bool), LoadError> {
+    let (engine, cache) = (&loader.engine, loader.cache.as_ref());
     if let Some(component) = cache.and_then(|cache| cache.load(engine.wasm(), digest)) {
-        return Ok(component);
+        return Ok((component, true));
     }
     let wasm = engine.wasm().clone();
     let compiled = tokio::task::spawn_blocking(move || Component::new(&wasm, bytes)).await;
@@ -234,7 +269,7 @@ async fn compile(
     if let Some(cache) = cache {
         cache.store(engine.wasm(), digest, &component);
     }
-    Ok(component)
+    Ok((component, false))
 }
 
 /// Instantiates once and asks: what links may still not run, and a name in two places must be one name.

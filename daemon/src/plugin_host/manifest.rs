@@ -22,6 +22,16 @@ pub enum OnFailure {
     Ignore,
 }
 
+impl OnFailure {
+    /// The word in plugin.toml.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Ignore => "ignore",
+        }
+    }
+}
+
 /// The file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::cache::Cache;
-use super::engine::WasmEngine;
 use super::grants::Interface;
 use super::hooks::{HookError, Pins};
-use super::limits::{Hook, HookLimits, Limits};
-use super::load::{self, Bound, LoadError, Plugin};
+use super::limits::{Hook, HookLimits};
+use super::load::{self, Bound, LoadError, Loader, Plugin};
 use super::manifest::OnFailure;
+use crate::telemetry::HookUsage;
 
 /// What is known of one plugin.
 #[derive(Debug, Clone, Serialize)]
@@ -46,6 +45,9 @@ pub struct HookInfo {
     pub on_failure: OnFailure,
     /// What a call may use.
     pub limits: HookLimits,
+    /// What its calls have used since the start.
+    #[serde(skip)]
+    pub usage: HookUsage,
 }
 
 /// All loaded plugins.
@@ -58,15 +60,10 @@ impl Registry {
     ///
     /// # Errors
     /// The first plugin that is broken; half a set of plugins would be another set.
-    pub async fn load(
-        engine: &Arc<WasmEngine>,
-        cache: Option<&Cache>,
-        limits: &Limits,
-        folder: &Path,
-    ) -> Result<Self, LoadError> {
+    pub async fn load(loader: &Loader, folder: &Path) -> Result<Self, LoadError> {
         let mut plugins = Vec::new();
         for folder in load::plugin_folders(folder)? {
-            plugins.push(Arc::new(load::load(engine, cache, limits, &folder).await?));
+            plugins.push(Arc::new(load::load(loader, &folder).await?));
         }
         Ok(Self { plugins })
     }
@@ -122,6 +119,7 @@ pub fn info(plugin: &Plugin) -> PluginInfo {
         order: bound.binding.order,
         on_failure: bound.binding.on_failure,
         limits: bound.callee.limits,
+        usage: bound.callee.metrics.usage(),
     };
     PluginInfo {
         name: plugin.manifest.name.clone(),

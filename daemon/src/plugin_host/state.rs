@@ -8,11 +8,12 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::engine::Computing;
-use super::grants::Scope;
+use super::grants::{Interface, Scope};
 use super::hooks::{AccessError, ServiceAccess};
 use super::limits::{HookLimits, LimitReached};
 use super::meter::{CpuMeter, MemoryMeter};
-use crate::domain::ServiceName;
+use crate::domain::{ProjectRef, ServiceName};
+use crate::telemetry::HookMetrics;
 
 /// What a call is about and what its imports lead to.
 pub struct Surroundings {
@@ -22,18 +23,20 @@ pub struct Surroundings {
     pub access: Option<Arc<dyn ServiceAccess>>,
     /// Which of them.
     pub scope: Scope,
+    /// Whose call it is, for the account of what went wrong.
+    pub project: Option<ProjectRef>,
 }
 
 impl Surroundings {
     /// For a call that needs nothing of the outside.
     pub fn none() -> Self {
-        Self { templates: BTreeMap::new(), access: None, scope: Scope::Nothing }
+        Self { templates: BTreeMap::new(), access: None, scope: Scope::Nothing, project: None }
     }
 }
 
 /// The data of a store.
 pub struct CallState {
-    plugin: Arc<str>,
+    metrics: HookMetrics,
     surroundings: Surroundings,
     /// The daemon's own runtime: what an import asks of the outside runs there, not among the guests.
     outside: Handle,
@@ -49,9 +52,15 @@ pub struct CallState {
 
 impl CallState {
     /// At the beginning of a call.
-    pub fn new(plugin: Arc<str>, limits: HookLimits, surroundings: Surroundings, outside: Handle, computing: Computing) -> Self {
+    pub fn new(
+        metrics: HookMetrics,
+        limits: HookLimits,
+        surroundings: Surroundings,
+        outside: Handle,
+        computing: Computing,
+    ) -> Self {
         Self {
-            plugin,
+            metrics,
             surroundings,
             outside,
             computing,
@@ -109,12 +118,21 @@ impl CallState {
     ///
     /// # Errors
     /// When it is one too many.
-    pub fn count_host_call(&mut self) -> Result<(), LimitReached> {
+    pub fn count_host_call(&mut self, interface: Interface) -> Result<(), LimitReached> {
         self.host_calls += 1;
+        self.metrics.host_call(interface.as_str());
         if self.host_calls > self.limits.host_calls {
             return Err(LimitReached::host_calls(self.host_calls, &self.limits));
         }
         Ok(())
+    }
+
+    /// What is answered to a guest, a denial counted.
+    pub fn answer<T>(&self, interface: Interface, answer: Result<T, AccessError>) -> Result<T, AccessError> {
+        if let Err(AccessError::Denied(_)) = &answer {
+            self.metrics.denied(interface.as_str());
+        }
+        answer
     }
 
     /// What a guest asked as a deadline, cut to what is left of the call.
@@ -134,7 +152,7 @@ impl CallState {
         }
         self.log_full = true;
         tracing::warn!(
-            plugin.id = &*self.plugin,
+            plugin.id = self.metrics.plugin(),
             allowed_bytes = self.limits.log_bytes,
             "plugin wrote more than its `log_kib`, the rest of this call's lines is dropped"
         );
@@ -195,9 +213,11 @@ pub fn service_name(text: &str) -> Result<ServiceName, AccessError> {
 mod tests {
     use super::*;
     use crate::plugin_host::limits::Limits;
+    use crate::telemetry::PluginMetrics;
 
     fn state() -> CallState {
-        CallState::new("guest".into(), Limits::default().probe, Surroundings::none(), Handle::current(), Computing::default())
+        let metrics = PluginMetrics::default().of("guest", "probe");
+        CallState::new(metrics, Limits::default().probe, Surroundings::none(), Handle::current(), Computing::default())
     }
 
     #[tokio::test]

@@ -163,7 +163,7 @@ async fn a_flood_of_log_lines_is_cut_and_the_call_goes_on() {
 }
 
 /// A GET to `auth:80/` with this deadline, whose answer nobody reads.
-fn ask(deadline_ms: u32) -> String {
+pub fn ask_auth(deadline_ms: u32) -> String {
     format!(
         "(i32.store8 (i32.const 40) (i32.const 47)) (; / ;)
          (i32.store (i32.const 44) (i32.const 0x00544547)) (; GET ;)
@@ -178,11 +178,11 @@ async fn waiting_in_a_host_call_ends_at_its_own_deadline_or_with_the_call() {
     let silent: Arc<dyn ServiceAccess> = Fake::answering(Answer::Silence);
     let lowered = "[hook.limits]\nwall_ms = 400";
 
-    let (_plugins, host) = prober_host(&format!("{} (unreachable)", ask(50)), lowered).await;
+    let (_plugins, host) = prober_host(&format!("{} (unreachable)", ask_auth(50)), lowered).await;
     let error = host.probe(probe_input(), silent.clone()).await.expect_err("it traps after its deadline");
     assert!(matches!(error, HookError::Trap { .. }), "{error}");
 
-    let forever = format!("(loop $again {} (br $again)) (unreachable)", ask(u32::MAX >> 1));
+    let forever = format!("(loop $again {} (br $again)) (unreachable)", ask_auth(u32::MAX >> 1));
     let (_plugins, host) = prober_host(&forever, lowered).await;
     let started = Instant::now();
     let error = host.probe(probe_input(), silent).await.expect_err("nobody answers");
@@ -192,7 +192,7 @@ async fn waiting_in_a_host_call_ends_at_its_own_deadline_or_with_the_call() {
 
 #[tokio::test]
 async fn a_call_that_nobody_waits_for_any_more_ends() {
-    let (_plugins, host) = prober_host(&format!("{} (unreachable)", ask(5_000)), "").await;
+    let (_plugins, host) = prober_host(&format!("{} (unreachable)", ask_auth(5_000)), "").await;
     let fake = Fake::answering(Answer::Silence);
     let access: Arc<dyn ServiceAccess> = fake.clone();
     let call = tokio::time::timeout(Duration::from_millis(300), host.probe(probe_input(), access));

@@ -3,6 +3,7 @@
 //! unless a test says otherwise.
 
 mod access;
+mod accounts;
 mod example;
 mod guests;
 mod hostile;
@@ -15,10 +16,10 @@ use std::path::Path;
 
 use supamanager::domain::{OperationId, ProjectRef};
 use supamanager::plugin_host::hooks::{PostCreateInput, RenderInput};
-use supamanager::plugin_host::{HostConfig, Limits, LoadError, PluginHost};
+use supamanager::plugin_host::{HostConfig, LoadError, PluginHost};
 
 async fn load(folder: &Path) -> Result<PluginHost, LoadError> {
-    PluginHost::load(HostConfig { folder: folder.to_owned(), cache: None, limits: Limits::default() }).await
+    PluginHost::load(HostConfig::without_cache(folder)).await
 }
 
 fn project() -> ProjectRef {

@@ -11,6 +11,7 @@ pub mod logs;
 pub mod lost;
 pub mod notifications;
 pub mod operations;
+pub mod plugins;
 pub mod read;
 pub mod resources;
 pub mod update;

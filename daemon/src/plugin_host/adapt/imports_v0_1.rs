@@ -89,7 +89,7 @@ impl types::Host for CallState {}
 
 impl log::Host for CallState {
     async fn write(&mut self, level: log::Level, message: String) -> Result<()> {
-        self.count_host_call()?;
+        self.count_host_call(Interface::Log)?;
         if let Some(message) = self.admit_log(message) {
             match level {
                 log::Level::Debug => tracing::debug!(guest = true, "{message}"),
@@ -104,7 +104,7 @@ impl log::Host for CallState {
 
 impl templates::Host for CallState {
     async fn read(&mut self, name: String) -> Result<std::result::Result<String, Error>> {
-        self.count_host_call()?;
+        self.count_host_call(Interface::Templates)?;
         let missing = || Error::InvalidInput(format!("the template set has no template `{name}`"));
         Ok(self.templates().get(&name).cloned().ok_or_else(missing))
     }
@@ -112,20 +112,21 @@ impl templates::Host for CallState {
 
 impl clock::Host for CallState {
     async fn now_ms(&mut self) -> Result<u64> {
-        self.count_host_call()?;
+        self.count_host_call(Interface::Clock)?;
         Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
     }
 
     async fn elapsed_ms(&mut self) -> Result<u64> {
-        self.count_host_call()?;
+        self.count_host_call(Interface::Clock)?;
         Ok(self.elapsed().as_millis() as u64)
     }
 }
 
 impl service_http::Host for CallState {
     async fn send(&mut self, request: service_http::Request) -> Result<Asked<service_http::Response>> {
-        self.count_host_call()?;
-        Ok(send(self, request).await.map_err(AccessError::from))
+        self.count_host_call(Interface::ServiceHttp)?;
+        let answer = send(self, request).await;
+        Ok(self.answer(Interface::ServiceHttp, answer).map_err(AccessError::from))
     }
 }
 
@@ -153,20 +154,20 @@ async fn send(
 
 impl service_tcp::Host for CallState {
     async fn connect(&mut self, service: String, port: u16, deadline_ms: u32) -> Result<Asked<u32>> {
-        self.count_host_call()?;
+        self.count_host_call(Interface::ServiceTcp)?;
         let answer = async {
             let service = service_name(&service)?;
             self.scope().probed(&service).map_err(hooks::AccessError::Denied)?;
             let deadline = self.deadline(deadline_ms);
             self.ask(deadline, |access| async move { access.tcp(&service, port, deadline).await }).await
         };
-        Ok(answer.await.map(|took| took.as_millis() as u32).map_err(AccessError::from))
+        Ok(self.answer(Interface::ServiceTcp, answer.await).map(|took| took.as_millis() as u32).map_err(AccessError::from))
     }
 }
 
 impl engine_health::Host for CallState {
     async fn get(&mut self, service: String) -> Result<Asked<engine_health::Verdict>> {
-        self.count_host_call()?;
+        self.count_host_call(Interface::EngineHealth)?;
         let answer = async {
             let service = service_name(&service)?;
             self.scope().probed(&service).map_err(hooks::AccessError::Denied)?;
@@ -178,26 +179,26 @@ impl engine_health::Host for CallState {
             EngineHealth::Healthy => engine_health::Verdict::Healthy,
             EngineHealth::Unhealthy => engine_health::Verdict::Unhealthy,
         };
-        Ok(answer.await.map(verdict).map_err(AccessError::from))
+        Ok(self.answer(Interface::EngineHealth, answer.await).map(verdict).map_err(AccessError::from))
     }
 }
 
 impl db_login::Host for CallState {
     async fn login(&mut self, service: String, port: u16, role: String, deadline_ms: u32) -> Result<Asked<u32>> {
-        self.count_host_call()?;
+        self.count_host_call(Interface::DbLogin)?;
         let answer = async {
             let service = service_name(&service)?;
             self.scope().probed(&service).map_err(hooks::AccessError::Denied)?;
             let deadline = self.deadline(deadline_ms);
             self.ask(deadline, |access| async move { access.db_login(&service, port, &role, deadline).await }).await
         };
-        Ok(answer.await.map(|took| took.as_millis() as u32).map_err(AccessError::from))
+        Ok(self.answer(Interface::DbLogin, answer.await).map(|took| took.as_millis() as u32).map_err(AccessError::from))
     }
 }
 
 impl sql::Host for CallState {
     async fn execute(&mut self, service: String, role: String, statement: String, deadline_ms: u32) -> Result<Asked<u64>> {
-        self.count_host_call()?;
+        self.count_host_call(Interface::Sql)?;
         let answer = async {
             let service = service_name(&service)?;
             self.scope().sql(&service).map_err(hooks::AccessError::Denied)?;
@@ -207,13 +208,13 @@ impl sql::Host for CallState {
             };
             self.ask(deadline, run).await
         };
-        Ok(answer.await.map_err(AccessError::from))
+        Ok(self.answer(Interface::Sql, answer.await).map_err(AccessError::from))
     }
 }
 
 impl progress::Host for CallState {
     async fn report(&mut self, text: String) -> Result<()> {
-        self.count_host_call()?;
+        self.count_host_call(Interface::Progress)?;
         let text: String = text.chars().take(PROGRESS_CHARS_MAX).collect();
         let say = |access: std::sync::Arc<dyn hooks::ServiceAccess>| async move {
             access.progress(&text).await;
