@@ -1,5 +1,5 @@
 //! The live projects as they were last read, good until somebody writes one. sqlx takes some 0.1 ms of a core for each
-//! row on its way out of SQLite, so that a list of 900 projects cost 100 ms and the health monitor reads it every second.
+//! row on its way out of SQLite, so that a list of 900 projects cost 100 ms, and the health monitor reads one each round.
 //!
 //! Stale is decided without looking at what was written: each write transaction makes it stale unless it says that it
 //! touches no project (`Store::begin_beside_projects`), so that forgetting to say so costs time and never the truth. It
