@@ -66,6 +66,7 @@ const MODULES: [(&str, &[&str]); 21] = [
             "store",
             "clock",
             "config",
+            "telemetry::CallError",
             "telemetry::HookUsage",
             "secrets::ProjectSecrets",
             "backend::ErrorClass",

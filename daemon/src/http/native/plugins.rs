@@ -13,7 +13,7 @@ use crate::http::Api;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
 use crate::plugin_host::{HookInfo, PluginInfo};
 use crate::store::Token;
-use crate::telemetry::HookUsage;
+use crate::telemetry::{CallError, HookUsage};
 
 /// All plugins.
 #[derive(Serialize, ToSchema)]
@@ -99,11 +99,11 @@ pub struct HookUsageBody {
 pub struct CallErrorBody {
     /// When, RFC 3339.
     pub at: String,
-    /// The project; null when it was no project's call.
+    /// The project; null when it was no project's call, or one of another organisation.
     pub project: Option<String>,
     /// The error's code.
     pub code: &'static str,
-    /// Its words; null for a project of another organisation.
+    /// Its words, less the project's secrets; null for a project of another organisation.
     pub message: Option<String>,
 }
 
@@ -161,21 +161,8 @@ fn millis(time: Duration) -> u64 {
 
 async fn used(api: &Api, token: &Token, usage: HookUsage) -> ApiResult<HookUsageBody> {
     let last_error = match usage.last_error {
+        Some(error) => Some(last_error(api, token, error).await?),
         None => None,
-        Some(error) => {
-            // A plugin's words may hold something of the project it was called for.
-            let owner = match &error.project {
-                Some(project) => api.lifecycle.parts().store.project(project).await?.map(|project| project.organization_id),
-                None => Some(token.organization_id.clone()),
-            };
-            let ours = owner.is_some_and(|owner| owner == token.organization_id);
-            Some(CallErrorBody {
-                at: rfc3339(error.at),
-                project: error.project.filter(|_| ours).map(String::from),
-                code: error.code,
-                message: ours.then_some(error.message),
-            })
-        }
     };
     Ok(HookUsageBody {
         calls: usage.calls,
@@ -186,4 +173,18 @@ async fn used(api: &Api, token: &Token, usage: HookUsage) -> ApiResult<HookUsage
         denied: usage.denied,
         last_error,
     })
+}
+
+/// A plugin's words may hold something of the project it was called for: they are for its organisation, less its secrets.
+async fn last_error(api: &Api, token: &Token, error: CallError) -> ApiResult<CallErrorBody> {
+    let (at, code) = (rfc3339(error.at), error.code);
+    let Some(id) = error.project else {
+        return Ok(CallErrorBody { at, project: None, code, message: Some(error.message) });
+    };
+    let project = api.lifecycle.parts().store.project(&id).await?;
+    if project.is_none_or(|project| project.organization_id != token.organization_id) {
+        return Ok(CallErrorBody { at, project: None, code, message: None });
+    }
+    let message = api.lifecycle.secrets(&id).await?.redact(&error.message);
+    Ok(CallErrorBody { at, project: Some(id.into()), code, message: Some(message) })
 }
