@@ -2,11 +2,10 @@
 //! probe that knows a service answers, post-create plugins run in sequence.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use super::adapt::Outcome;
-use super::breaker::Breaker;
 use super::call;
 use super::grants::Scope;
 use super::hooks::{
@@ -16,8 +15,9 @@ use super::limits::{Hook, LimitReached, Limits};
 use super::load::{self, Bound, LoadError, Loader, Plugin};
 use super::manifest::OnFailure;
 use super::output;
-use super::registry::{self, PluginInfo, Registry};
+use super::registry::{self, PluginInfo, Probe, Registry};
 use super::state::Surroundings;
+use super::versions::Versions;
 use crate::clock::Clock;
 use crate::domain::ServiceState;
 use crate::telemetry::PluginMetrics;
@@ -29,6 +29,9 @@ pub struct HostConfig {
     pub folder: PathBuf,
     /// For compiled plugins; without one every start compiles.
     pub cache: Option<PathBuf>,
+    /// For the last versions of every plugin; without one there is no way back, and no way on for an operation that began
+    /// with a version that is gone.
+    pub versions: Option<PathBuf>,
     /// What a call may use; a manifest may lower it.
     pub limits: Limits,
     /// When something happened.
@@ -40,14 +43,16 @@ pub struct HostConfig {
 impl HostConfig {
     /// The daemon's: compiled plugins are kept in its data folder, limits are the defaults.
     pub fn new(folder: &Path, data_dir: &Path) -> Self {
-        Self { cache: Some(data_dir.join("cache")), ..Self::without_cache(folder) }
+        let (cache, versions) = (Some(data_dir.join("cache")), Some(data_dir.join("plugins")));
+        Self { cache, versions, ..Self::without_cache(folder) }
     }
 
-    /// Every load compiles.
+    /// Every load compiles, and no version is kept.
     pub fn without_cache(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
             cache: None,
+            versions: None,
             limits: Limits::default(),
             clock: Clock::system(),
             metrics: PluginMetrics::default(),
@@ -57,10 +62,15 @@ impl HostConfig {
 
 /// All plugins of a daemon.
 pub struct PluginHost {
-    loader: Loader,
-    registry: Arc<Registry>,
-    /// In the order of the probe plugins.
-    probes: Vec<(Arc<Plugin>, Bound, Breaker)>,
+    pub(super) loader: Loader,
+    pub(super) folder: PathBuf,
+    pub(super) versions: Option<Versions>,
+    /// What runs. A call takes it as it is and keeps to it.
+    pub(super) current: RwLock<Arc<Registry>>,
+    /// What ran before, for operations that began with it.
+    pub(super) retired: Mutex<Vec<Arc<Plugin>>>,
+    /// One change at a time.
+    pub(super) changing: tokio::sync::Mutex<()>,
 }
 
 impl PluginHost {
@@ -70,10 +80,11 @@ impl PluginHost {
     /// The first plugin that is broken, with the file and the way out.
     pub async fn load(config: HostConfig) -> Result<Self, LoadError> {
         let loader = Loader::start(config.limits, config.cache.as_deref(), config.clock, config.metrics)?;
-        let registry = Registry::load(&loader, &config.folder).await?;
-        let probes = registry.bound_to(Hook::Probe).into_iter().map(|(plugin, bound)| (plugin, bound, Breaker::default()));
-        let probes = probes.collect();
-        for plugin in registry.list() {
+        let (folder, versions) = (config.folder, config.versions.map(Versions::new));
+        let (current, retired, changing) = Default::default();
+        let host = Self { loader, folder, versions, current, retired, changing };
+        host.first_load().await?;
+        for plugin in host.list() {
             tracing::info!(
                 plugin.id = plugin.name,
                 plugin.digest = plugin.digest,
@@ -82,7 +93,7 @@ impl PluginHost {
                 plugin.version
             );
         }
-        Ok(Self { loader, registry: Arc::new(registry), probes })
+        Ok(host)
     }
 
     /// Loads one plugin's folder by itself and says what is known of it.
@@ -95,7 +106,12 @@ impl PluginHost {
 
     /// What is loaded, by name.
     pub fn list(&self) -> Vec<PluginInfo> {
-        self.registry.list()
+        self.current().list()
+    }
+
+    /// What runs now.
+    pub(super) fn current(&self) -> Arc<Registry> {
+        self.current.read().unwrap_or_else(|poison| poison.into_inner()).clone()
     }
 
     /// Where loads and calls are counted.
@@ -105,12 +121,12 @@ impl PluginHost {
 
     /// Whether any plugin renders: without one no project can be made.
     pub fn has_render(&self) -> bool {
-        !self.registry.bound_to(Hook::Render).is_empty()
+        !self.current().bound_to(Hook::Render).is_empty()
     }
 
     /// What an operation that begins now uses to its end.
     pub fn pins(&self) -> Pins {
-        self.registry.pins()
+        self.current().pins()
     }
 
     /// Guests that compute now, neither answered nor waiting for the host.
@@ -123,7 +139,7 @@ impl PluginHost {
     /// # Errors
     /// [`HookError::NoPlugin`] when no renderer is pinned, otherwise what went wrong in one.
     pub async fn render(&self, pins: &Pins, input: RenderInput) -> Result<Vec<RenderedFile>, HookError> {
-        let renderers = self.registry.pinned(Hook::Render, pins)?;
+        let renderers = self.pinned(Hook::Render, pins).await?;
         let Some((last, _)) = renderers.last() else {
             return Err(HookError::NoPlugin { hook: Hook::Render.as_str() });
         };
@@ -149,7 +165,7 @@ impl PluginHost {
     /// [`HookError::NoPlugin`] when nobody knows it, otherwise what went wrong in the plugin. None of that says
     /// anything about the service.
     pub async fn probe(&self, input: ProbeInput, access: Arc<dyn ServiceAccess>) -> Result<ProbeReport, HookError> {
-        for (plugin, bound, breaker) in &self.probes {
+        for Probe { plugin, bound, breaker } in self.current().probes() {
             if let Some(left) = breaker.closed_for(Instant::now()) {
                 let reason = format!(
                     "probe plugin `{}` keeps failing and is asked again in {} s",
@@ -212,7 +228,7 @@ impl PluginHost {
         access: Arc<dyn ServiceAccess>,
     ) -> Result<Vec<PostCreateOutcome>, HookError> {
         let mut outcomes = Vec::new();
-        for (plugin, bound) in self.registry.pinned(Hook::PostCreate, pins)? {
+        for (plugin, bound) in self.pinned(Hook::PostCreate, pins).await? {
             let context = input.context.to_string();
             let (span, surroundings) = self.post_create_call(&plugin, &input, access.clone());
             let outcome = call::call(&self.loader.engine, &bound.callee, surroundings, span, move |contract, store| {
@@ -237,7 +253,7 @@ impl PluginHost {
     }
 
     /// Takes back what [`PluginHost::post_create`] did, last first. For unwinding and for delete: a plugin
-    /// that is gone has nothing to say about it, so only pinned plugins that are still loaded are asked.
+    /// that is gone has nothing to say about it, so only pinned plugins that are still to be had are asked.
     ///
     /// # Errors
     /// What went wrong in the first one that fails.
@@ -248,8 +264,11 @@ impl PluginHost {
         outcomes: &[PostCreateOutcome],
         access: Arc<dyn ServiceAccess>,
     ) -> Result<(), HookError> {
-        let loaded: Pins = self.registry.pins().into_iter().filter(|pin| pins.contains(pin)).collect();
-        for (plugin, bound) in self.registry.pinned(Hook::PostCreate, &loaded)?.into_iter().rev() {
+        let mut plugins = Vec::new();
+        for (name, digest) in pins {
+            plugins.extend(self.pinned_plugin(name, digest).await);
+        }
+        for (plugin, bound) in registry::bound_to(&plugins, Hook::PostCreate).into_iter().rev() {
             let Some(outcome) = outcomes.iter().find(|outcome| outcome.plugin == plugin.manifest.name) else {
                 continue;
             };
@@ -262,6 +281,23 @@ impl PluginHost {
             undone.await?;
         }
         Ok(())
+    }
+
+    /// The pinned plugins of a hook, in order.
+    ///
+    /// # Errors
+    /// [`HookError::PinMissing`] when the code an operation began with is nowhere any more.
+    async fn pinned(&self, hook: Hook, pins: &Pins) -> Result<Vec<(Arc<Plugin>, Bound)>, HookError> {
+        let mut plugins = Vec::new();
+        for (name, digest) in pins {
+            match self.pinned_plugin(name, digest).await {
+                Some(plugin) => plugins.push(plugin),
+                // The same plugin in another version that has nothing to do with this hook changes nothing here.
+                None if self.current().plugin(name).is_some_and(|plugin| plugin.bound_to(hook).is_none()) => {}
+                None => return Err(HookError::PinMissing { plugin: name.clone(), digest: digest.clone() }),
+            }
+        }
+        Ok(registry::bound_to(&plugins, hook))
     }
 
     fn post_create_call(

@@ -104,6 +104,8 @@ pub struct Bound {
 pub struct Plugin {
     /// Its manifest.
     pub manifest: Manifest,
+    /// The text of that.
+    pub text: String,
     /// `sha256:` and 64 hex digits.
     pub digest: String,
     /// What it says of itself.
@@ -183,10 +185,10 @@ pub async fn load(loader: &Loader, folder: &Path) -> Result<Plugin, LoadError> {
     let (begun, engine) = (Instant::now(), &loader.engine);
     let manifest_file = folder.join(MANIFEST_FILE);
     let file = folder.join(COMPONENT_FILE);
-    let manifest = read_manifest(&manifest_file, folder)?;
+    let (text, manifest) = read_manifest(folder)?;
     let wrong = |problem| LoadError::Manifest { file: manifest_file.clone(), problem };
     let granted = manifest.granted().map_err(wrong)?;
-    let bytes = read_component(&file, &manifest)?;
+    let bytes = read_component(folder, &manifest)?;
     let size = bytes.len();
     let (component, from_cache) = compile(loader, &manifest.sha256, bytes, &file).await?;
     let imports = imports::check(engine.wasm(), &component, &manifest, &file)?;
@@ -207,11 +209,16 @@ pub async fn load(loader: &Loader, folder: &Path) -> Result<Plugin, LoadError> {
     let asked = Callee { metrics: loader.metrics.of(&manifest.name, "describe"), ..bound[0].callee.clone() };
     let summary = describe(engine, &asked, &manifest, &file).await?;
     let digest = format!("sha256:{}", manifest.sha256);
-    loader.metrics.ready(&manifest.name, &manifest.version, &digest, from_cache, begun.elapsed());
-    Ok(Plugin { digest, manifest, summary, size, imports, bound })
+    loader.metrics.loaded(&manifest.name, from_cache, begun.elapsed());
+    Ok(Plugin { digest, manifest, text, summary, size, imports, bound })
 }
 
-fn read_manifest(file: &Path, folder: &Path) -> Result<Manifest, LoadError> {
+/// The text of a plugin's manifest, and what it says.
+///
+/// # Errors
+/// [`LoadError::Manifest`].
+pub fn read_manifest(folder: &Path) -> Result<(String, Manifest), LoadError> {
+    let file = &folder.join(MANIFEST_FILE);
     let wrong = |problem| LoadError::Manifest { file: file.to_owned(), problem };
     let bytes = read_bounded(file, MANIFEST_BYTES_MAX).map_err(wrong)?;
     let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8: save it as UTF-8".to_owned()))?;
@@ -221,10 +228,15 @@ fn read_manifest(file: &Path, folder: &Path) -> Result<Manifest, LoadError> {
         let problem = format!("`name` is `{0}`: the folder must be called `{0}` too", manifest.name);
         return Err(LoadError::Manifest { file: file.to_owned(), problem });
     }
-    Ok(manifest)
+    Ok((text, manifest))
 }
 
-fn read_component(file: &Path, manifest: &Manifest) -> Result<Vec<u8>, LoadError> {
+/// The component, which is the one that the manifest was written for.
+///
+/// # Errors
+/// [`LoadError::Component`], [`LoadError::Digest`].
+pub fn read_component(folder: &Path, manifest: &Manifest) -> Result<Vec<u8>, LoadError> {
+    let file = &folder.join(COMPONENT_FILE);
     let wrong = |problem| LoadError::Component { file: file.to_owned(), problem };
     let bytes = read_bounded(file, COMPONENT_BYTES_MAX).map_err(wrong)?;
     let found = sha256_hex(&bytes);

@@ -4,7 +4,8 @@
 //!
 //! The files in the order a plugin meets them: `build` makes it, `load` reads its `manifest`, holds its
 //! `imports` against its `grants`, compiles it through the `cache` and links it through `adapt`; the
-//! `registry` keeps it; `host` calls it through `call`, inside of its `limits`.
+//! `registry` keeps it; `host` calls it through `call`, inside of its `limits`; `swap` puts another version in its place, out of
+//! the folder or of the kept `versions`.
 
 mod adapt;
 mod breaker;
@@ -23,7 +24,9 @@ mod meter;
 mod output;
 mod registry;
 mod state;
+mod swap;
 mod toolchain;
+mod versions;
 
 pub use grants::Interface;
 pub use host::{HostConfig, PluginHost};
@@ -31,3 +34,4 @@ pub use limits::{Hook, HookLimits, Limits};
 pub use load::{COMPONENT_FILE, LoadError, MANIFEST_FILE};
 pub use manifest::OnFailure;
 pub use registry::{HookInfo, PluginInfo};
+pub use swap::{Change, Fate, RollbackError};

@@ -1,15 +1,15 @@
 //! The loaded plugins: which of them a hook calls, in which order, and what an operation pins. Immutable once
 //! made; a reload makes a new one and swaps it, so that calls in flight keep theirs.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::breaker::Breaker;
 use super::grants::Interface;
-use super::hooks::{HookError, Pins};
+use super::hooks::Pins;
 use super::limits::{Hook, HookLimits};
-use super::load::{self, Bound, LoadError, Loader, Plugin};
+use super::load::{Bound, Plugin};
 use super::manifest::OnFailure;
 use crate::telemetry::HookUsage;
 
@@ -50,22 +50,52 @@ pub struct HookInfo {
     pub usage: HookUsage,
 }
 
-/// All loaded plugins.
+/// A probe plugin, and whether it is to be asked.
+#[derive(Clone)]
+pub struct Probe {
+    /// The plugin.
+    pub plugin: Arc<Plugin>,
+    /// Its hook.
+    pub bound: Bound,
+    /// Of this version of it.
+    pub breaker: Arc<Breaker>,
+}
+
+/// All plugins that run.
+#[derive(Default)]
 pub struct Registry {
+    /// By name.
     plugins: Vec<Arc<Plugin>>,
+    /// In order.
+    probes: Vec<Probe>,
 }
 
 impl Registry {
-    /// Loads every plugin of a folder.
-    ///
-    /// # Errors
-    /// The first plugin that is broken; half a set of plugins would be another set.
-    pub async fn load(loader: &Loader, folder: &Path) -> Result<Self, LoadError> {
-        let mut plugins = Vec::new();
-        for folder in load::plugin_folders(folder)? {
-            plugins.push(Arc::new(load::load(loader, &folder).await?));
-        }
-        Ok(Self { plugins })
+    /// These plugins. One that ran before goes on as it was, also if it is left alone for a while.
+    pub fn new(mut plugins: Vec<Arc<Plugin>>, before: &Self) -> Self {
+        plugins.sort_by(|one, other| one.manifest.name.cmp(&other.manifest.name));
+        let breaker = |plugin: &Arc<Plugin>| {
+            let known = before.probes.iter().find(|probe| Arc::ptr_eq(&probe.plugin, plugin));
+            known.map(|probe| probe.breaker.clone()).unwrap_or_default()
+        };
+        let probes = bound_to(&plugins, Hook::Probe).into_iter();
+        let probes = probes.map(|(plugin, bound)| Probe { breaker: breaker(&plugin), plugin, bound }).collect();
+        Self { plugins, probes }
+    }
+
+    /// All, by name.
+    pub fn plugins(&self) -> &[Arc<Plugin>] {
+        &self.plugins
+    }
+
+    /// The one of this name.
+    pub fn plugin(&self, name: &str) -> Option<&Arc<Plugin>> {
+        self.plugins.iter().find(|plugin| plugin.manifest.name == name)
+    }
+
+    /// Those that are asked how a service is doing, in order.
+    pub fn probes(&self) -> &[Probe] {
+        &self.probes
     }
 
     /// What is known of each, by name.
@@ -83,31 +113,14 @@ impl Registry {
 
     /// The plugins of a hook, in order.
     pub fn bound_to(&self, hook: Hook) -> Vec<(Arc<Plugin>, Bound)> {
-        in_order(self.plugins.iter().filter_map(|plugin| Some((plugin.clone(), plugin.bound_to(hook)?.clone()))).collect())
-    }
-
-    /// The pinned plugins of a hook, in order.
-    ///
-    /// # Errors
-    /// [`HookError::PinMissing`] when the code an operation began with is not there any more.
-    pub fn pinned(&self, hook: Hook, pins: &Pins) -> Result<Vec<(Arc<Plugin>, Bound)>, HookError> {
-        let mut found = Vec::new();
-        for (name, digest) in pins {
-            let same_name = self.plugins.iter().find(|plugin| plugin.manifest.name == *name);
-            match same_name {
-                Some(plugin) if plugin.digest == *digest => {
-                    found.extend(plugin.bound_to(hook).map(|bound| (plugin.clone(), bound.clone())));
-                }
-                // The same plugin in another version that has nothing to do with this hook changes nothing here.
-                Some(plugin) if plugin.bound_to(hook).is_none() => {}
-                _ => return Err(HookError::PinMissing { plugin: name.clone(), digest: digest.clone() }),
-            }
-        }
-        Ok(in_order(found))
+        bound_to(&self.plugins, hook)
     }
 }
 
-fn in_order(mut found: Vec<(Arc<Plugin>, Bound)>) -> Vec<(Arc<Plugin>, Bound)> {
+/// Those of the plugins that are bound to a hook, in its order.
+pub fn bound_to(plugins: &[Arc<Plugin>], hook: Hook) -> Vec<(Arc<Plugin>, Bound)> {
+    let bound = plugins.iter().filter_map(|plugin| Some((plugin.clone(), plugin.bound_to(hook)?.clone())));
+    let mut found: Vec<(Arc<Plugin>, Bound)> = bound.collect();
     found.sort_by(|(one, a), (other, b)| (a.binding.order, &one.manifest.name).cmp(&(b.binding.order, &other.manifest.name)));
     found
 }

@@ -44,6 +44,12 @@ struct LoadedLabels {
     digest: String,
 }
 
+impl LoadedLabels {
+    fn of(plugin: &str, version: &str, digest: &str) -> Self {
+        Self { plugin: plugin.to_owned(), version: version.to_owned(), digest: digest.to_owned() }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LoadLabels {
     plugin: String,
@@ -144,11 +150,19 @@ impl PluginMetrics {
     }
 
     /// A plugin was made ready to be called, its code from our own cache or compiled.
-    pub fn ready(&self, plugin: &str, version: &str, digest: &str, from_cache: bool, took: Duration) {
+    pub fn loaded(&self, plugin: &str, from_cache: bool, took: Duration) {
         let cache = if from_cache { "hit" } else { "miss" };
         self.loads.get_or_create(&LoadLabels { plugin: plugin.to_owned(), cache }).observe(took.as_secs_f64());
-        let labels = LoadedLabels { plugin: plugin.to_owned(), version: version.to_owned(), digest: digest.to_owned() };
-        self.loaded.get_or_create(&labels).set(1);
+    }
+
+    /// This version is called from now on.
+    pub fn runs(&self, plugin: &str, version: &str, digest: &str) {
+        self.loaded.get_or_create(&LoadedLabels::of(plugin, version, digest)).set(1);
+    }
+
+    /// This version is called no more.
+    pub fn gone(&self, plugin: &str, version: &str, digest: &str) {
+        self.loaded.remove(&LoadedLabels::of(plugin, version, digest));
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {

@@ -10,6 +10,7 @@ mod hostile;
 mod names;
 mod refused;
 mod shipped;
+mod swapped;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,0 +1,128 @@
+//! The last versions of every plugin, kept in the data folder. So a step back needs no build and no file from elsewhere,
+//! and an operation that goes on after a restart finds the code it began with (I12) although the folder has newer.
+//!
+//! A version lies in `<number>-<sha256>/<name>/`, as a plugin folder that loads like any other. The numbers rise in the
+//! order in which versions came. `<name>.held` says that one of them runs in place of the folder's: what it replaces is
+//! written down too, so that it ends when somebody puts yet another version into the folder.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::load::{COMPONENT_FILE, MANIFEST_FILE, Plugin, sha256_hex};
+
+/// Versions kept of one plugin.
+const KEPT: usize = 5;
+
+/// The folder.
+pub struct Versions(PathBuf);
+
+/// One version of one plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    number: u32,
+    /// `sha256:` and 64 hex digits.
+    pub digest: String,
+    /// It loads from here.
+    pub folder: PathBuf,
+}
+
+/// A version that runs in place of the folder's, both by digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// What runs.
+    pub digest: String,
+    /// What the folder had then.
+    pub instead_of: String,
+}
+
+impl Versions {
+    /// Kept in this folder, which is made with the first one.
+    pub fn new(folder: PathBuf) -> Self {
+        Self(folder)
+    }
+
+    /// The kept versions of a plugin, oldest first.
+    pub fn of(&self, name: &str) -> Vec<Version> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let (file_name, folder) = (entry.file_name(), entry.path().join(name));
+            let Some((number, hex)) = file_name.to_str().and_then(|text| text.split_once('-')) else { continue };
+            if let (Ok(number), true) = (number.parse(), folder.is_dir()) {
+                found.push(Version { number, digest: format!("sha256:{hex}"), folder });
+            }
+        }
+        found.sort_by_key(|version| version.number);
+        found
+    }
+
+    /// Keeps what was just loaded from `from`, and lets go of the oldest beyond [`KEPT`]. One that is kept already stays as
+    /// it is, but for its plugin.toml.
+    ///
+    /// # Errors
+    /// When it cannot be written, or is not what was loaded any more.
+    pub fn keep(&self, plugin: &Plugin, from: &Path) -> io::Result<()> {
+        let name = &plugin.manifest.name;
+        let versions = self.of(name);
+        if let Some(kept) = versions.iter().find(|version| version.digest == plugin.digest) {
+            return if kept.folder == from { Ok(()) } else { write(&kept.folder.join(MANIFEST_FILE), plugin.text.as_bytes()) };
+        }
+        let component = fs::read(from.join(COMPONENT_FILE))?;
+        if format!("sha256:{}", sha256_hex(&component)) != plugin.digest {
+            return Err(io::Error::other("the file has changed since it was loaded"));
+        }
+        let number = self.last_number() + 1;
+        let (folder, unfinished) = (self.0.join(format!("{number:06}-{}", plugin.manifest.sha256)), self.0.join(".unfinished"));
+        let _ = fs::remove_dir_all(&unfinished);
+        fs::create_dir_all(unfinished.join(name))?;
+        write(&unfinished.join(name).join(COMPONENT_FILE), &component)?;
+        write(&unfinished.join(name).join(MANIFEST_FILE), plugin.text.as_bytes())?;
+        fs::rename(&unfinished, &folder)?;
+        let held = self.held(name).map(|held| held.digest);
+        let old = (versions.len() + 1).saturating_sub(KEPT);
+        for version in versions.iter().take(old).filter(|version| Some(&version.digest) != held.as_ref()) {
+            fs::remove_dir_all(version.folder.parent().unwrap_or(&version.folder))?;
+        }
+        Ok(())
+    }
+
+    /// What runs in place of the folder's version.
+    pub fn held(&self, name: &str) -> Option<Held> {
+        let text = fs::read_to_string(self.held_file(name)).ok()?;
+        let (digest, instead_of) = text.trim_end().split_once(' ')?;
+        Some(Held { digest: digest.to_owned(), instead_of: instead_of.to_owned() })
+    }
+
+    /// From now on, also after a restart, this runs in place of the folder's version; `None`: nothing does.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn hold(&self, name: &str, held: Option<&Held>) -> io::Result<()> {
+        match held {
+            Some(held) => write(&self.held_file(name), format!("{} {}\n", held.digest, held.instead_of).as_bytes()),
+            None => match fs::remove_file(self.held_file(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn held_file(&self, name: &str) -> PathBuf {
+        self.0.join(format!("{name}.held"))
+    }
+
+    fn last_number(&self) -> u32 {
+        let names = fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let number = |name: std::ffi::OsString| name.to_str()?.split_once('-')?.0.parse::<u32>().ok();
+        names.filter_map(number).max().unwrap_or_default()
+    }
+}
+
+/// Whole or not at all, also when the power goes.
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = file.with_extension("unfinished");
+    let mut opened = fs::File::create(&unfinished)?;
+    opened.write_all(bytes)?;
+    opened.sync_all()?;
+    fs::rename(&unfinished, file)
+}
