@@ -100,6 +100,11 @@ pub async fn serve_on(
     }));
     let lifecycle = Lifecycle::new(parts.clone(), stop.clone());
     let tasks = watch(&lifecycle, &stop);
+    if parts.config.plugins_watch_s > 0 {
+        let (plugins, stop) = (parts.plugins.clone(), stop.clone());
+        let every = Duration::from_secs(parts.config.plugins_watch_s);
+        tasks.spawn(async move { plugins.watch(every, stop).await });
+    }
     if let Some(webhook) = webhook {
         tasks.spawn(notify::run(parts.notifier.clone(), webhook, lifecycle.watch(), parts.metrics.clone(), stop.clone()));
     }

@@ -54,6 +54,8 @@ pub struct Config {
     pub domain: String,
     /// The folder plugins are loaded from.
     pub plugins_dir: PathBuf,
+    /// Seconds between two looks at that folder; 0: only when asked.
+    pub plugins_watch_s: u64,
     /// The folder with `sets/` and `images/`.
     pub templates_dir: PathBuf,
     /// Regions that exist; each names the one engine.
@@ -128,6 +130,7 @@ impl Default for Config {
             image_set: "supabase".to_owned(),
             domain: String::new(),
             plugins_dir: PathBuf::from("./target/plugins"),
+            plugins_watch_s: 2,
             templates_dir: PathBuf::from("./templates"),
             regions: vec!["us-east".to_owned()],
             publish_address: IpAddr::from([127, 0, 0, 1]),

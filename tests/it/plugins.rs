@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::world::{Daemon, Engine, Options, binary_path, copy_folder, copy_plugins, plugins_dir, root, run, scratch};
 
@@ -70,4 +72,71 @@ async fn what_plugins_cost_is_answered_by_plugin_and_hook() {
     assert_eq!(daemon.api.get("/platform/plugins/nobody").await.status, 404);
     daemon.api.gone(project["id"].as_str().expect("an id")).await;
     daemon.finish();
+}
+
+/// The same code under another digest: a custom section, which says nothing, at its end.
+fn another_version(plugin: &Path, mark: u8) {
+    let (file, manifest) = (plugin.join("plugin.wasm"), plugin.join("plugin.toml"));
+    let mut bytes = std::fs::read(&file).expect("the component");
+    let before = digest(&bytes);
+    bytes.extend([0, 3, 1, b'v', mark]);
+    let text = std::fs::read_to_string(&manifest).expect("the manifest").replace(&before, &digest(&bytes));
+    std::fs::write(&file, bytes).expect("written");
+    std::fs::write(&manifest, text).expect("written");
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn running(daemon: &Daemon) -> String {
+    daemon.api.get("/platform/plugins/probe-service").await.body["digest"].as_str().expect("a digest").to_owned()
+}
+
+#[tokio::test]
+async fn the_health_plugin_of_a_running_project_is_swapped_and_put_back() {
+    let work = scratch("swapped");
+    copy_plugins(&work);
+    let options = Options::tiny().set("SUPAMANAGER_PLUGINS_DIR", work.display().to_string()).expecting("was refused");
+    let mut daemon = Daemon::ready("swapped", options).await;
+    let project = daemon.api.healthy(json!({"name": "swapped"})).await;
+    let id = project["id"].as_str().expect("an id").to_owned();
+    let first = running(&daemon).await;
+
+    another_version(&work.join("probe-service"), 1);
+    let begun = Instant::now();
+    while running(&daemon).await == first {
+        assert!(begun.elapsed() < Duration::from_secs(40), "the folder is looked at every 2 s\n{}", daemon.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let second = running(&daemon).await;
+    let said = daemon.command(&["plugin", "rollback", "probe-service"]);
+    assert!(said.contains("replaced") && said.contains(&first) && said.contains(&second), "{said}");
+    daemon.stop();
+    daemon.revive().await;
+    assert_eq!(running(&daemon).await, first, "a step back lasts");
+
+    std::fs::write(work.join("probe-service/plugin.wasm"), b"half a cop").expect("written");
+    another_manifest(&work.join("probe-service"));
+    let answer = daemon.api.post("/platform/plugins/reload", json!({})).await;
+    let change = answer.body["changes"].as_array().expect("changes").iter().find(|change| change["plugin"] == "probe-service");
+    let change = change.expect("of the probe plugin");
+    assert_eq!((change["outcome"].as_str(), change["to"].as_str()), (Some("refused"), Some(first.as_str())), "{change:#}");
+    let refused = daemon.binary().args(["plugin", "reload"]).output().expect("the binary");
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("1 of 3"), "{refused:?}");
+    let restart = daemon.api.post(&format!("/platform/projects/{id}/restart"), json!({})).await;
+    assert_eq!(restart.status, 202, "{}", restart.body);
+    daemon.api.settled(&id, &["ACTIVE_HEALTHY"], Duration::from_secs(60)).await;
+
+    daemon.api.gone(&id).await;
+    daemon.finish();
+    std::fs::remove_dir_all(work).expect("the copy goes");
+}
+
+/// Of a version that is not there yet, as in the midst of a copy.
+fn another_manifest(plugin: &Path) {
+    let manifest = plugin.join("plugin.toml");
+    let text = std::fs::read_to_string(&manifest).expect("the manifest");
+    let line = text.lines().find(|line| line.starts_with("sha256")).expect("a digest").to_owned();
+    std::fs::write(&manifest, text.replace(&line, &format!("sha256 = \"{}\"", "0".repeat(64)))).expect("written");
 }

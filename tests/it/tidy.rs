@@ -72,6 +72,8 @@ const MODULES: [(&str, &[&str]); 21] = [
             "backend::ErrorClass",
             "plugin_host::PluginInfo",
             "plugin_host::HookInfo",
+            "plugin_host::Change",
+            "plugin_host::RollbackError",
         ],
     ),
 ];

@@ -1,11 +1,14 @@
-//! `supamanager plugin build | list | inspect`: an author's and an operator's view of plugins, by the same code
-//! that loads them in the daemon.
+//! `supamanager plugin`: an author's and an operator's view of plugins, by the same code that loads them in the daemon;
+//! and, over REST, changing those that run.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
+use reqwest::Method;
+use serde_json::{Value, json};
 
+use super::client::Client;
 use crate::plugin_host::build::Builder;
 use crate::plugin_host::{HookInfo, HostConfig, Limits, PluginHost, PluginInfo};
 
@@ -26,6 +29,16 @@ pub enum PluginCommand {
     },
     /// List the plugins that a daemon would load
     List,
+    /// Have the daemon take over what its folder has now
+    Reload,
+    /// Have the daemon go back to the version of a plugin before, or to another one that it keeps
+    Rollback {
+        /// The plugin
+        name: String,
+        /// `sha256:` and 64 hex digits; the version before when it is left out
+        #[arg(long, value_name = "DIGEST")]
+        to: Option<String>,
+    },
     /// Show what one plugin imports, may use and is
     Inspect {
         /// The folder of the plugin
@@ -45,6 +58,8 @@ pub async fn run(command: PluginCommand, plugins_dir: &Path) -> anyhow::Result<(
         }
         PluginCommand::List => list(plugins_dir).await,
         PluginCommand::Inspect { path } => inspect(&path).await,
+        PluginCommand::Reload => reload(&Client::from_environment()?).await,
+        PluginCommand::Rollback { name, to } => rollback(&Client::from_environment()?, &name, to).await,
     }
 }
 
@@ -71,6 +86,34 @@ async fn list(folder: &Path) -> anyhow::Result<()> {
         println!("{:<24} {:<10} {:<12} {}", plugin.name, plugin.version, hooks.join(","), plugin.digest);
     }
     Ok(())
+}
+
+async fn reload(client: &Client) -> anyhow::Result<()> {
+    let answer = client.json(Method::POST, "/platform/plugins/reload", None).await?;
+    let changes = answer["changes"].as_array().cloned().unwrap_or_default();
+    for change in &changes {
+        changed(change);
+    }
+    let refused = changes.iter().filter(|change| change["outcome"] == "refused").count();
+    anyhow::ensure!(refused == 0, "{refused} of {} plugins were refused: what ran goes on", changes.len());
+    Ok(())
+}
+
+async fn rollback(client: &Client, name: &str, to: Option<String>) -> anyhow::Result<()> {
+    let body = to.map_or_else(|| json!({}), |to| json!({ "to": to }));
+    changed(&client.json(Method::POST, &format!("/platform/plugins/{name}/rollback"), Some(body)).await?);
+    Ok(())
+}
+
+fn changed(change: &Value) {
+    let text = |key: &str| change[key].as_str().unwrap_or("nothing").to_owned();
+    println!("{:<24} {:<10} {}", text("plugin"), text("outcome"), text("to"));
+    if change["from"] != change["to"] {
+        println!("    before: {}", text("from"));
+    }
+    if let Some(error) = change["error"].as_str() {
+        println!("    {error}");
+    }
 }
 
 async fn inspect(path: &Path) -> anyhow::Result<()> {

@@ -38,6 +38,8 @@ use super::{native, system};
         native::notifications::list,
         native::plugins::list,
         native::plugins::get,
+        native::plugins::reload,
+        native::plugins::rollback,
         system::healthz,
         system::readyz,
         system::metrics,

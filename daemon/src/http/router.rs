@@ -38,6 +38,8 @@ pub fn router(api: Api) -> Router {
         .route("/platform/notifications", get(native::notifications::list))
         .route("/platform/plugins", get(native::plugins::list))
         .route("/platform/plugins/{name}", get(native::plugins::get))
+        .route("/platform/plugins/reload", post(native::plugins::reload))
+        .route("/platform/plugins/{name}/rollback", post(native::plugins::rollback))
         .route("/platform/regions", get(native::read::regions))
         .layer(from_fn_with_state(api.clone(), auth::require_token));
     Router::new()

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::FIRST_ORGANIZATION;
 use super::dto::AcceptedBody;
 use crate::domain::{ProjectRef, ProjectStatus};
 use crate::http::Api;
@@ -15,9 +16,6 @@ use crate::http::error::{ApiError, ApiResult, ErrorBody};
 use crate::lifecycle::LostProject;
 use crate::people;
 use crate::store::Token;
-
-/// Whose a lost project is when nothing tells: the organisation that is there from the first start.
-const FIRST_ORGANIZATION: &str = "default";
 
 /// What engine and folder have and the store does not know.
 #[derive(Serialize, ToSchema)]

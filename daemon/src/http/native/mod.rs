@@ -22,6 +22,9 @@ use super::error::{ApiError, ApiResult};
 use crate::domain::{Project, ProjectRef, ProjectStatus};
 use crate::store::Token;
 
+/// The organisation that is there from the first start: the operator's, and whose a lost project is when nothing tells.
+const FIRST_ORGANIZATION: &str = "default";
+
 /// A deleted project answers so long (decision 5), then it is not there.
 const TOMBSTONE_MS: i64 = 30 * 24 * 3600 * 1000;
 

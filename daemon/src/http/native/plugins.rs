@@ -1,17 +1,22 @@
-//! The plugins: what is loaded, what each may use, what it has cost, and what went wrong last.
+//! The plugins: what runs, what each may use, what it has cost, and what went wrong last.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::{Extension, Json};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
+use super::FIRST_ORGANIZATION;
 use crate::clock::rfc3339;
 use crate::http::Api;
+use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
-use crate::plugin_host::{HookInfo, PluginInfo};
+use crate::people;
+use crate::plugin_host::{Change, HookInfo, PluginInfo, RollbackError};
 use crate::store::Token;
 use crate::telemetry::{CallError, HookUsage};
 
@@ -107,7 +112,7 @@ pub struct CallErrorBody {
     pub message: Option<String>,
 }
 
-/// What is loaded, with what each plugin has cost since the daemon's start.
+/// What runs, with what each plugin has cost since the daemon's start.
 #[utoipa::path(get, path = "/platform/plugins", responses((status = 200, body = PluginsBody)))]
 pub async fn list(State(api): State<Api>, Extension(token): Extension<Token>) -> ApiResult<Json<PluginsBody>> {
     let mut plugins = Vec::new();
@@ -127,6 +132,91 @@ pub async fn get(
     let found = api.lifecycle.parts().plugins.list().into_iter().find(|plugin| plugin.name == name);
     let missing = || ApiError::not_found("plugin", &name.chars().take(64).collect::<String>());
     Ok(Json(body(&api, &token, found.ok_or_else(missing)?).await?))
+}
+
+/// Which version to go back to.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackBody {
+    /// `sha256:` and 64 hex digits of a kept version; left out: the one before.
+    pub to: Option<String>,
+}
+
+/// What became of the plugins.
+#[derive(Serialize, ToSchema)]
+pub struct ChangesBody {
+    /// Each plugin that ran or is in the folder.
+    pub changes: Vec<ChangeBody>,
+}
+
+/// What became of one plugin.
+#[derive(Serialize, ToSchema)]
+pub struct ChangeBody {
+    /// Its name.
+    pub plugin: String,
+    /// `unchanged`, `loaded`, `replaced`, `removed`, or `refused`: what ran goes on.
+    pub outcome: &'static str,
+    /// What ran before, by digest.
+    pub from: Option<String>,
+    /// What runs now.
+    pub to: Option<String>,
+    /// Why it was refused.
+    pub error: Option<String>,
+}
+
+impl From<Change> for ChangeBody {
+    fn from(change: Change) -> Self {
+        let Change { plugin, fate, from, to, error } = change;
+        Self { plugin, outcome: fate.as_str(), from, to, error }
+    }
+}
+
+/// Takes over what the folder of plugins has now. Calls in flight end on the code they began with.
+#[utoipa::path(post, path = "/platform/plugins/reload", responses((status = 200, body = ChangesBody), (status = 403, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub async fn reload(State(api): State<Api>, Extension(token): Extension<Token>) -> ApiResult<Json<ChangesBody>> {
+    operator(&token)?;
+    let parts = api.lifecycle.parts();
+    let changes = parts.plugins.reload().await;
+    let changes = changes.map_err(|error| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "plugins_dir", error.to_string()))?;
+    let changes: Vec<ChangeBody> = changes.into_iter().map(ChangeBody::from).collect();
+    let changed = changes.iter().filter(|change| change.outcome != "unchanged");
+    let detail: BTreeMap<&str, &str> = changed.map(|change| (change.plugin.as_str(), change.outcome)).collect();
+    people::audit(&parts.store, &parts.clock, &token, "plugins.reload", None, &json!(detail)).await?;
+    Ok(Json(ChangesBody { changes }))
+}
+
+/// Goes back to the version before, or to any that is kept. It stays until the folder gets another version.
+#[utoipa::path(post, path = "/platform/plugins/{name}/rollback", request_body = RollbackBody,
+    responses((status = 200, body = ChangeBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn rollback(
+    State(api): State<Api>,
+    Extension(token): Extension<Token>,
+    Path(name): Path<String>,
+    JsonBody { value: body, .. }: JsonBody<RollbackBody>,
+) -> ApiResult<Json<ChangeBody>> {
+    operator(&token)?;
+    let parts = api.lifecycle.parts();
+    let change = parts.plugins.rollback(&name, body.to.as_deref()).await.map_err(|error| {
+        let (status, code) = match &error {
+            RollbackError::Unknown(_) => (StatusCode::NOT_FOUND, "not_found"),
+            RollbackError::NotKept { .. } => (StatusCode::CONFLICT, "version_not_kept"),
+            RollbackError::Load(_) => (StatusCode::CONFLICT, "plugin_broken"),
+            RollbackError::Write(_) => (StatusCode::INTERNAL_SERVER_ERROR, "not_written"),
+        };
+        ApiError::new(status, code, error.to_string())
+    })?;
+    let detail = json!({"plugin": name, "from": change.from, "to": change.to});
+    people::audit(&parts.store, &parts.clock, &token, "plugin.rollback", None, &detail).await?;
+    Ok(Json(change.into()))
+}
+
+/// Plugins are every organisation's.
+fn operator(token: &Token) -> ApiResult<()> {
+    if token.organization_id == FIRST_ORGANIZATION {
+        return Ok(());
+    }
+    let message = format!("plugins run for all organisations: use a token of the organisation `{FIRST_ORGANIZATION}`");
+    Err(ApiError::new(StatusCode::FORBIDDEN, "operator_only", message))
 }
 
 async fn body(api: &Api, token: &Token, plugin: PluginInfo) -> ApiResult<PluginBody> {
