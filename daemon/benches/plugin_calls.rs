@@ -10,7 +10,7 @@ mod example;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use supamanager::domain::ServiceName;
+use supamanager::domain::{PluginChoices, ServiceName};
 use supamanager::plugin_host::hooks::{AccessError, ProbeInput, ServiceAccess};
 use supamanager::plugin_host::{HostConfig, PluginHost};
 use tokio::runtime::Runtime;
@@ -26,13 +26,13 @@ fn load(runtime: &Runtime) -> PluginHost {
 fn probe_input() -> ProbeInput {
     let spec = r#"{"kind":"http","port":9999,"path":"/health","json":{"pointer":"/name","equals":"GoTrue"}}"#;
     let service = ServiceName::parse("auth").expect("a service");
-    ProbeInput { project: example().project, service, spec: spec.to_owned() }
+    ProbeInput { project: example().project, service, spec: spec.to_owned(), choices: PluginChoices::default() }
 }
 
 fn calls(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let host = load(&runtime);
-    let pins = host.pins();
+    let pins = host.pins(&PluginChoices::default());
 
     let input = example();
     criterion.bench_function("render of the default set", |bench| {

@@ -2,6 +2,7 @@
 
 mod backup;
 mod keyfile;
+mod remembering;
 mod rotate;
 
 use std::fs::{File, OpenOptions};
@@ -31,6 +32,7 @@ use crate::{health, holding, notify, usage};
 
 pub use backup::{Kept, backup, restore};
 pub use keyfile::KEY_FILE;
+use remembering::Remembering;
 pub use rotate::{NextKey, Rotated, rotate};
 
 /// A store that belongs to a data folder: the lock of the folder and the lease are held as long as this lives.
@@ -80,10 +82,15 @@ pub async fn serve_on(
     templates.set(&config.template_set).map_err(|known| named("template_set", &config.template_set, known))?;
     templates.images(&config.image_set).map_err(|known| named("image_set", &config.image_set, known))?;
     let Outside { backend, wire } = outside(&config, &clock)?;
-    let plugins = PluginHost::load(HostConfig::new(&config.plugins_dir, &config.data_dir)).await.context("plugins_dir")?;
+    let host = HostConfig {
+        memory: Some(Arc::new(Remembering(opened.store.clone()))),
+        options: config.options_of_plugins()?,
+        ..HostConfig::new(&config.plugins_dir, &config.data_dir)
+    };
+    let plugins = Arc::new(PluginHost::load(host).await.context("plugins_dir")?);
     let listener = tokio::net::TcpListener::bind(config.listen).await.with_context(|| format!("listen is {}", config.listen))?;
-    let webhook = notify::Settings::load(&config.notify).map_err(anyhow::Error::msg)?;
-    let (kinds, window_ms) = webhook.as_ref().map(|webhook| (webhook.kinds.as_slice(), webhook.window_ms)).unwrap_or_default();
+    let told = notify::Settings::load(&config.notify).map_err(anyhow::Error::msg)?;
+    let (kinds, window_ms) = told.wanted(&plugins);
     opened.store.want_notices(kinds, window_ms).await?;
     let stop = CancellationToken::new();
     let parts = Arc::new(Parts::new(Foundations {
@@ -91,7 +98,7 @@ pub async fn serve_on(
         installation: opened.installation,
         store: opened.store,
         key: opened.key,
-        plugins: Arc::new(plugins),
+        plugins,
         backend,
         wire,
         templates,
@@ -105,9 +112,8 @@ pub async fn serve_on(
         let every = Duration::from_secs(parts.config.plugins_watch_s);
         tasks.spawn(async move { plugins.watch(every, stop).await });
     }
-    if let Some(webhook) = webhook {
-        tasks.spawn(notify::run(parts.notifier.clone(), webhook, lifecycle.watch(), parts.metrics.clone(), stop.clone()));
-    }
+    let (notifier, plugins, news) = (parts.notifier.clone(), parts.plugins.clone(), lifecycle.watch());
+    tasks.spawn(notify::run(notifier, told, plugins, news, parts.metrics.clone(), stop.clone()));
     tracing::info!(listen = %listener.local_addr()?, data_dir = %parts.config.data_dir.display(), "supamanager serves");
     let api = Api::new(lifecycle.clone(), &parts.config.limits);
     let serving = axum::serve(listener, router(api)).with_graceful_shutdown({

@@ -56,6 +56,8 @@ pub struct Config {
     pub plugins_dir: PathBuf,
     /// Seconds between two looks at that folder; 0: only when asked.
     pub plugins_watch_s: u64,
+    /// What plugins are told, as JSON: `{"admit-naming": {"pattern": "^[a-z]"}}`. A project's own choice goes over it.
+    pub plugin_options: String,
     /// The folder with `sets/` and `images/`.
     pub templates_dir: PathBuf,
     /// Regions that exist; each names the one engine.
@@ -131,6 +133,7 @@ impl Default for Config {
             domain: String::new(),
             plugins_dir: PathBuf::from("./target/plugins"),
             plugins_watch_s: 2,
+            plugin_options: "{}".to_owned(),
             templates_dir: PathBuf::from("./templates"),
             regions: vec!["us-east".to_owned()],
             publish_address: IpAddr::from([127, 0, 0, 1]),
@@ -293,7 +296,20 @@ impl Config {
         range(&self.ports.avoid)
     }
 
+    /// Plugin -> the options that the operator has it told.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn options_of_plugins(&self) -> Result<BTreeMap<String, serde_json::Map<String, serde_json::Value>>, ConfigError> {
+        serde_json::from_str(&self.plugin_options).map_err(|error| ConfigError::Value {
+            key: "plugin_options".to_owned(),
+            value: self.plugin_options.clone(),
+            expected: format!("expected a JSON object of a JSON object for each plugin: {error}"),
+        })
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
+        self.options_of_plugins()?;
         let error = |key: &str, value: &str, expected: &str| {
             Err(ConfigError::Value { key: key.to_owned(), value: value.to_owned(), expected: expected.to_owned() })
         };

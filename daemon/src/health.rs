@@ -139,7 +139,7 @@ async fn look(
     let looks = set.spec.services.iter().zip(0_u32..).map(|(service, number)| async move {
         tokio::time::sleep(pause * number).await;
         let turn = turns.acquire().await?;
-        let mut seen = probing::probe(parts, set, &project.id, &service.name, watched.reach.clone()).await?;
+        let mut seen = probing::probe(parts, set, (&project.id, &project.plugins), &service.name, watched.reach.clone()).await?;
         drop(turn);
         // Read after the probe: its container may have been seen to end meanwhile.
         let written = parts.seen.state(&project.id, &service.name).or_else(|| state_of(before, &service.name));

@@ -1,4 +1,4 @@
-//! Bindings generated from `wit/v0.1`. One set of imports is shared by the three worlds, so that an error of
+//! Bindings generated from `wit/v0.1`. One set of imports is shared by all worlds, so that an error of
 //! `templates.read` is the same type as the error a hook answers with. The generated imports a plugin does
 //! not call do not reach its component.
 
@@ -17,6 +17,9 @@ pub mod imports {
             import supamanager:plugin/db-login@0.1.0;
             import supamanager:plugin/sql@0.1.0;
             import supamanager:plugin/progress@0.1.0;
+            import supamanager:plugin/options@0.1.0;
+            import supamanager:plugin/sign@0.1.0;
+            import supamanager:plugin/memory@0.1.0;
         }",
         world: "supamanager:sdk/imports",
         generate_all,
@@ -42,11 +45,13 @@ macro_rules! world {
 world!(render = "render" as "supamanager_plugin::render", uses
     "supamanager:plugin/types@0.1.0" => types,
     "supamanager:plugin/log@0.1.0" => log,
+    "supamanager:plugin/options@0.1.0" => options,
     "supamanager:plugin/templates@0.1.0" => templates);
 
 world!(probe = "probe" as "supamanager_plugin::probe", uses
     "supamanager:plugin/types@0.1.0" => types,
     "supamanager:plugin/log@0.1.0" => log,
+    "supamanager:plugin/options@0.1.0" => options,
     "supamanager:plugin/clock@0.1.0" => clock,
     "supamanager:plugin/service-http@0.1.0" => service_http,
     "supamanager:plugin/service-tcp@0.1.0" => service_tcp,
@@ -56,7 +61,45 @@ world!(probe = "probe" as "supamanager_plugin::probe", uses
 world!(post_create = "post-create" as "supamanager_plugin::post_create", uses
     "supamanager:plugin/types@0.1.0" => types,
     "supamanager:plugin/log@0.1.0" => log,
+    "supamanager:plugin/options@0.1.0" => options,
     "supamanager:plugin/clock@0.1.0" => clock,
     "supamanager:plugin/progress@0.1.0" => progress,
     "supamanager:plugin/service-http@0.1.0" => service_http,
-    "supamanager:plugin/sql@0.1.0" => sql);
+    "supamanager:plugin/sql@0.1.0" => sql,
+    "supamanager:plugin/sign@0.1.0" => sign,
+    "supamanager:plugin/memory@0.1.0" => memory);
+
+world!(admit = "admit" as "supamanager_plugin::admit", uses
+    "supamanager:plugin/types@0.1.0" => types,
+    "supamanager:plugin/log@0.1.0" => log,
+    "supamanager:plugin/options@0.1.0" => options,
+    "supamanager:plugin/clock@0.1.0" => clock);
+
+world!(before_delete = "before-delete" as "supamanager_plugin::before_delete", uses
+    "supamanager:plugin/types@0.1.0" => types,
+    "supamanager:plugin/log@0.1.0" => log,
+    "supamanager:plugin/options@0.1.0" => options,
+    "supamanager:plugin/clock@0.1.0" => clock,
+    "supamanager:plugin/progress@0.1.0" => progress,
+    "supamanager:plugin/service-http@0.1.0" => service_http,
+    "supamanager:plugin/sql@0.1.0" => sql,
+    "supamanager:plugin/sign@0.1.0" => sign,
+    "supamanager:plugin/memory@0.1.0" => memory);
+
+world!(after_resume = "after-resume" as "supamanager_plugin::after_resume", uses
+    "supamanager:plugin/types@0.1.0" => types,
+    "supamanager:plugin/log@0.1.0" => log,
+    "supamanager:plugin/options@0.1.0" => options,
+    "supamanager:plugin/clock@0.1.0" => clock,
+    "supamanager:plugin/progress@0.1.0" => progress,
+    "supamanager:plugin/service-http@0.1.0" => service_http,
+    "supamanager:plugin/sql@0.1.0" => sql,
+    "supamanager:plugin/sign@0.1.0" => sign,
+    "supamanager:plugin/memory@0.1.0" => memory);
+
+world!(notify = "notify" as "supamanager_plugin::notify", uses
+    "supamanager:plugin/types@0.1.0" => types,
+    "supamanager:plugin/log@0.1.0" => log,
+    "supamanager:plugin/options@0.1.0" => options,
+    "supamanager:plugin/clock@0.1.0" => clock,
+    "supamanager:plugin/memory@0.1.0" => memory);

@@ -4,7 +4,10 @@
 
 use std::marker::PhantomData;
 
-use crate::{Description, Error, File, Outcome, PostCreator, Prober, Renderer, Report, Wanted};
+use crate::{
+    Admitter, AfterResume, BeforeDelete, Decision, Description, Error, File, Notifier, Outcome, PostCreator, Prober, Renderer,
+    Report, Wanted,
+};
 
 /// What `describe` answers; the `export_*!` macros fill it from the plugin crate's Cargo.toml.
 #[doc(hidden)]
@@ -63,6 +66,50 @@ impl<T: PostCreator + Described> crate::post_create::Guest for Exported<T> {
     }
 }
 
+impl<T: Admitter + Described> crate::admit::Guest for Exported<T> {
+    fn describe() -> Description {
+        T::describe()
+    }
+
+    fn admit(request: String) -> Result<Decision, Error> {
+        hear_panics();
+        T::admit(&request)
+    }
+}
+
+impl<T: BeforeDelete + Described> crate::before_delete::Guest for Exported<T> {
+    fn describe() -> Description {
+        T::describe()
+    }
+
+    fn before_delete(context: String) -> Result<String, Error> {
+        hear_panics();
+        T::before_delete(&context)
+    }
+}
+
+impl<T: AfterResume + Described> crate::after_resume::Guest for Exported<T> {
+    fn describe() -> Description {
+        T::describe()
+    }
+
+    fn after_resume(context: String) -> Result<String, Error> {
+        hear_panics();
+        T::after_resume(&context)
+    }
+}
+
+impl<T: Notifier + Described> crate::notify::Guest for Exported<T> {
+    fn describe() -> Description {
+        T::describe()
+    }
+
+    fn notify(message: String) -> Result<(), Error> {
+        hear_panics();
+        T::notify(&message)
+    }
+}
+
 /// Answers `describe` from the Cargo.toml of the crate that calls it.
 #[doc(hidden)]
 #[macro_export]
@@ -107,5 +154,41 @@ macro_rules! export_post_creator {
     ($plugin:ident) => {
         $crate::__described!($plugin);
         $crate::post_create::export!(SupamanagerPlugin with_types_in $crate::post_create);
+    };
+}
+
+/// Exports an [`Admitter`](crate::Admitter): `supamanager_plugin::export_admitter!(MyType);`
+#[macro_export]
+macro_rules! export_admitter {
+    ($plugin:ident) => {
+        $crate::__described!($plugin);
+        $crate::admit::export!(SupamanagerPlugin with_types_in $crate::admit);
+    };
+}
+
+/// Exports a [`BeforeDelete`](crate::BeforeDelete): `supamanager_plugin::export_before_delete!(MyType);`
+#[macro_export]
+macro_rules! export_before_delete {
+    ($plugin:ident) => {
+        $crate::__described!($plugin);
+        $crate::before_delete::export!(SupamanagerPlugin with_types_in $crate::before_delete);
+    };
+}
+
+/// Exports an [`AfterResume`](crate::AfterResume): `supamanager_plugin::export_after_resume!(MyType);`
+#[macro_export]
+macro_rules! export_after_resume {
+    ($plugin:ident) => {
+        $crate::__described!($plugin);
+        $crate::after_resume::export!(SupamanagerPlugin with_types_in $crate::after_resume);
+    };
+}
+
+/// Exports a [`Notifier`](crate::Notifier): `supamanager_plugin::export_notifier!(MyType);`
+#[macro_export]
+macro_rules! export_notifier {
+    ($plugin:ident) => {
+        $crate::__described!($plugin);
+        $crate::notify::export!(SupamanagerPlugin with_types_in $crate::notify);
     };
 }

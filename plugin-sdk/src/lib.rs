@@ -8,15 +8,16 @@
 mod bindings;
 mod export;
 
+pub use bindings::admit::Decision;
 pub use bindings::imports::supamanager::plugin::types::{AccessError, Description, Error};
 pub use bindings::imports::supamanager::plugin::{
-    clock, db_login, engine_health, log, progress, service_http, service_tcp, sql, templates,
+    clock, db_login, engine_health, log, memory, options, progress, service_http, service_tcp, sign, sql, templates,
 };
 pub use bindings::post_create::Outcome;
 pub use bindings::probe::{Report, State};
 pub use bindings::render::{File, Wanted};
 #[doc(hidden)]
-pub use bindings::{post_create, probe, render};
+pub use bindings::{admit, after_resume, before_delete, notify, post_create, probe, render};
 #[doc(hidden)]
 pub use export::{Described, Exported};
 
@@ -52,6 +53,42 @@ pub trait PostCreator {
     /// # Errors
     /// As `run`.
     fn undo(context: &str, outcome: Outcome) -> Result<(), Error>;
+}
+
+/// A plugin of the hook `admit`: looks at what somebody asks for before anything is written down.
+pub trait Admitter {
+    /// `request` is a JSON object: `kind`, `organization`, `project` and `wanted`.
+    ///
+    /// # Errors
+    /// Any: the request is not admitted, unless plugin.toml says `on_failure = "ignore"`.
+    fn admit(request: &str) -> Result<Decision, Error>;
+}
+
+/// A plugin of the hook `before-delete`: runs before anything of a project is taken away, and again on a resume.
+pub trait BeforeDelete {
+    /// `context` is the renderer's JSON object; one sentence about what was done.
+    ///
+    /// # Errors
+    /// Any: the delete waits and tries again, unless plugin.toml says `on_failure = "ignore"`.
+    fn before_delete(context: &str) -> Result<String, Error>;
+}
+
+/// A plugin of the hook `after-resume`: runs once all services of a resumed project are healthy, and again on a resume.
+pub trait AfterResume {
+    /// `context` is the renderer's JSON object; one sentence about what was done.
+    ///
+    /// # Errors
+    /// [`Error::RetryAfter`] when a later call may succeed.
+    fn after_resume(context: &str) -> Result<String, Error>;
+}
+
+/// A plugin of the hook `notify`: hears what the webhook hears, at least once.
+pub trait Notifier {
+    /// `message` is the webhook's JSON object.
+    ///
+    /// # Errors
+    /// [`Error::RetryAfter`] and [`Error::Failed`] are tried again later.
+    fn notify(message: &str) -> Result<(), Error>;
 }
 
 impl AccessError {

@@ -1,5 +1,7 @@
 //! What a stack is made of is decided by plugins on disk: with none there is no stack, with another there is another.
 
+mod hooks;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -78,14 +80,14 @@ async fn what_plugins_cost_is_answered_by_plugin_and_hook() {
 fn another_version(plugin: &Path, mark: u8) {
     let (file, manifest) = (plugin.join("plugin.wasm"), plugin.join("plugin.toml"));
     let mut bytes = std::fs::read(&file).expect("the component");
-    let before = digest(&bytes);
+    let before = sha256(&bytes);
     bytes.extend([0, 3, 1, b'v', mark]);
-    let text = std::fs::read_to_string(&manifest).expect("the manifest").replace(&before, &digest(&bytes));
+    let text = std::fs::read_to_string(&manifest).expect("the manifest").replace(&before, &sha256(&bytes));
     std::fs::write(&file, bytes).expect("written");
     std::fs::write(&manifest, text).expect("written");
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -14,7 +14,9 @@ use crate::listener::Trouble;
 use crate::stand::{Ended, Life, Stand, installation};
 
 /// Every table that knows of a project, those that others refer to last.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 15] = [
+    "hook_outcomes",
+    "plugin_memory",
     "observations",
     "usage_samples",
     "usage_series",

@@ -344,6 +344,7 @@ impl Life {
             template_set: None,
             image_set: None,
             services: BTreeMap::new(),
+            plugins: Default::default(),
             db_pass: None,
             resources: self.parts.config.resources.of_a_project().unwrap(),
             token_id: "test".to_owned(),
@@ -446,7 +447,8 @@ fn plugins() -> Arc<PluginHost> {
         let folder = root().join("target/plugins");
         assert!(folder.is_dir(), "{} is missing: make plugins", folder.display());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let config = HostConfig::new(&folder, &root().join("target/sim"));
+        // Every thread loads, and the kept versions are one daemon's.
+        let config = HostConfig { versions: None, ..HostConfig::new(&folder, &root().join("target/sim")) };
         // On a thread of its own: the caller is inside a runtime already.
         std::thread::spawn(move || Arc::new(runtime.block_on(PluginHost::load(config)).unwrap())).join().unwrap()
     };

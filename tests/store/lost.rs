@@ -21,6 +21,7 @@ fn adoption(number: u16) -> Adoption {
             template_set: told.template_set,
             image_set: told.image_set,
             without: told.without,
+            plugins: told.plugins,
             subnet: told.subnet,
             ports: told.ports,
             resources: told.resources,

@@ -12,7 +12,12 @@ use crate::world::{creating, operation, operation_id, project_ref};
 
 fn update_to(images: &str) -> Update {
     let off = vec![ServiceName::parse("front").expect("a name")];
-    let shape = Shape { template_set: "other".to_owned(), image_set: images.to_owned(), without: off.clone() };
+    let shape = Shape {
+        template_set: "other".to_owned(),
+        image_set: images.to_owned(),
+        without: off.clone(),
+        plugins: Default::default(),
+    };
     Update { shape, replaced: off, snapshot: true, images: BTreeMap::from([("a:1".to_owned(), "sha256:a".to_owned())]) }
 }
 

@@ -95,7 +95,7 @@ async fn deliver(store: &Store, now: i64) -> Vec<(String, String, i64)> {
     let mut told = Vec::new();
     for due in store.due_notices(now, 10).await.expect("read") {
         let Some(notice) = store.claim_notice(&due.id, now + 1_000).await.expect("taken") else { continue };
-        store.notice_is(&notice.id, NoticeState::Sent, "", now).await.expect("done");
+        store.notice_is(&notice.id, NoticeState::Sent, (&[], ""), now).await.expect("done");
         told.push((notice.from, notice.to, notice.folded));
     }
     told
@@ -143,7 +143,7 @@ async fn a_message_that_was_begun_stays_as_it_is_and_the_next_waits_behind_it() 
     assert!(store.due_notices(60, 10).await.expect("read").is_empty());
     let again = store.due_notices(70, 10).await.expect("read");
     assert_eq!(again.iter().map(|notice| (&notice.id, &notice.to)).collect::<Vec<_>>(), [(&first.id, &first.to)]);
-    store.notice_is(&first.id, NoticeState::Failed, "it answered 500 \0", 71).await.expect("kept");
+    store.notice_is(&first.id, NoticeState::Failed, (&[], "it answered 500 \0"), 71).await.expect("kept");
     let failed = store.notices("default", Some(NoticeState::Failed), 10).await.expect("read");
     assert_eq!((failed.len(), &*failed[0].error), (1, "it answered 500 \u{fffd}"));
     assert!(store.claim_notice(&first.id, 80).await.expect("asked").is_none(), "given up is given up");

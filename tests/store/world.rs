@@ -29,6 +29,7 @@ pub fn project(number: u16) -> NewProject {
         template_set: "set".to_owned(),
         image_set: "images".to_owned(),
         without: Vec::new(),
+        plugins: Default::default(),
         resources: Default::default(),
         ports: vec![("api".to_owned(), 20_000 + 2 * number), ("db".to_owned(), 20_001 + 2 * number)],
         subnet: format!("10.0.{number}.0/27"),

@@ -185,6 +185,7 @@ mod tests {
                     template_set: "supabase".to_owned(),
                     image_set: "supabase".to_owned(),
                     without: Vec::new(),
+                    plugins: Default::default(),
                     resources: Default::default(),
                     ports: Vec::new(),
                     subnet: letter.to_owned(),

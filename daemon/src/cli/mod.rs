@@ -1,6 +1,7 @@
 //! The command line. `serve`, `token`, `secrets` and `store` work on the data folder, `doctor` and `plugin` look at this machine,
 //! everything else is a REST client.
 
+mod choices;
 mod client;
 mod doctor;
 mod lost;

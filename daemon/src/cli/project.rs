@@ -8,6 +8,7 @@ use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
+use super::choices::ChoiceArgs;
 use super::client::{Client, DEADLINE};
 use super::progress::{Ended, Progress};
 use super::update::{UpdateArgs, update};
@@ -36,6 +37,8 @@ pub enum ProjectCommand {
         /// A service to go without; may be given several times.
         #[arg(long = "off", value_name = "SERVICE")]
         off: Vec<String>,
+        #[command(flatten)]
+        plugins: ChoiceArgs,
         /// Cores over all services, such as 1.0 or 500m; none is no limit.
         #[arg(long)]
         cpu: Option<String>,
@@ -181,7 +184,7 @@ pub enum ProjectCommand {
 pub async fn run(command: ProjectCommand) -> anyhow::Result<ExitCode> {
     let client = Client::from_environment()?;
     match command {
-        ProjectCommand::Create { name, region, image_set, template_set, off, cpu, memory, storage, no_wait } => {
+        ProjectCommand::Create { name, region, image_set, template_set, off, plugins, cpu, memory, storage, no_wait } => {
             let mut body = Map::from_iter([("name".to_owned(), json!(name))]);
             let given = [("region", region), ("image_set", image_set), ("template_set", template_set)];
             body.extend(given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value?)))));
@@ -195,6 +198,7 @@ pub async fn run(command: ProjectCommand) -> anyhow::Result<ExitCode> {
                 let off: Map<String, Value> = off.into_iter().map(|name| (name, json!(false))).collect();
                 body.insert("services".to_owned(), Value::Object(off));
             }
+            body.insert("plugins".to_owned(), Value::Object(plugins.as_json()?));
             let created = client.json(Method::POST, "/platform/projects", Some(Value::Object(body))).await?;
             if no_wait {
                 out::line(text(&created, "id"))?;

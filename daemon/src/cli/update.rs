@@ -6,6 +6,7 @@ use clap::Args;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
+use super::choices::ChoiceArgs;
 use super::client::Client;
 
 /// What is to change.
@@ -28,6 +29,8 @@ pub struct UpdateArgs {
     /// A service to switch off; its data stays.
     #[arg(long = "off", value_name = "SERVICE")]
     off: Vec<String>,
+    #[command(flatten)]
+    plugins: ChoiceArgs,
     /// Cores over all services, such as 1.0 or 500m; none is no limit.
     #[arg(long)]
     cpu: Option<String>,
@@ -54,6 +57,7 @@ pub async fn update(client: &Client, args: UpdateArgs) -> anyhow::Result<Result<
     let switches = args.on.iter().map(|name| (name.clone(), json!(true)));
     let switches: Map<String, Value> = switches.chain(args.off.iter().map(|name| (name.clone(), json!(false)))).collect();
     body.insert("services".to_owned(), Value::Object(switches));
+    body.insert("plugins".to_owned(), Value::Object(args.plugins.as_json()?));
     let amounts = [("cpu", &args.cpu), ("memory", &args.memory), ("storage", &args.storage)];
     let resources: Map<String, Value> =
         amounts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_ref()?)))).collect();

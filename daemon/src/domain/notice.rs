@@ -92,6 +92,8 @@ pub struct Notice {
     pub tries: i64,
     /// When it is tried next.
     pub due_at: UnixMillis,
+    /// Who has taken it already: `webhook`, or `plugin:` and a name.
+    pub taken_by: Vec<String>,
     /// Why the last try failed.
     pub error: String,
     /// When it was written.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{OperationId, ProjectRef, Resources, ServiceName, Shape, UnixMillis};
+use super::{OperationId, PluginChoices, ProjectRef, Resources, ServiceName, Shape, UnixMillis};
 
 /// A project's name: 1 to 256 characters after trimming, no control characters (decision 20).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +130,8 @@ pub struct Project {
     pub image_set: String,
     /// Services of the template set that are off.
     pub without: Vec<ServiceName>,
+    /// What was chosen of the plugins.
+    pub plugins: PluginChoices,
     /// The /27 of its network, for example `10.201.0.0/27`.
     pub subnet: String,
     /// Its published ports: port name (set.toml) and host port.
@@ -154,14 +156,14 @@ impl Project {
     /// What its stack is made from.
     pub fn shape(&self) -> Shape {
         let (template_set, image_set) = (self.template_set.clone(), self.image_set.clone());
-        Shape { template_set, image_set, without: self.without.clone() }
+        Shape { template_set, image_set, without: self.without.clone(), plugins: self.plugins.clone() }
     }
 
     /// The same project, made from something else.
     #[must_use]
     pub fn in_shape(&self, shape: &Shape) -> Self {
-        let Shape { template_set, image_set, without } = shape.clone();
-        Self { template_set, image_set, without, ..self.clone() }
+        let Shape { template_set, image_set, without, plugins } = shape.clone();
+        Self { template_set, image_set, without, plugins, ..self.clone() }
     }
 
     /// The host port published under this name of set.toml.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ServiceName;
+use super::{PluginChoices, ServiceName};
 
 /// What a project's stack is made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct Shape {
     /// Services of the template set that are off, in their order.
     #[serde(default)]
     pub without: Vec<ServiceName>,
+    /// What was chosen of the plugins.
+    #[serde(default)]
+    pub plugins: PluginChoices,
 }
 
 /// What an update was accepted for. It is written down with the operation, so that one resumed after a kill does what

@@ -93,6 +93,7 @@ impl From<LifecycleError> for ApiError {
             LifecycleError::EngineAway(_) | LifecycleError::NotListed => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "engine_away", message)
             }
+            LifecycleError::Hook(hook) if hook.is_refusal() => Self::new(StatusCode::UNPROCESSABLE_ENTITY, hook.code(), message),
             LifecycleError::Hook(hook) => Self::new(StatusCode::SERVICE_UNAVAILABLE, hook.code(), message),
             LifecycleError::PlanOutdated => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "plan_outdated", message).field("If-Match")

@@ -113,8 +113,9 @@ mod tests {
 
     #[test]
     fn every_operation_documents_what_it_may_refuse() {
-        // They work on the store alone, so that they go when the engine does not.
-        const WITHOUT_ENGINE: [&str; 2] = ["/platform/projects/{id}/cancel", "/platform/projects/{id}/force"];
+        // They work on the store or on files alone, so that they go when the engine does not.
+        const WITHOUT_ENGINE: [&str; 3] =
+            ["/platform/projects/{id}/cancel", "/platform/projects/{id}/force", "/platform/plugins/{name}/rollback"];
         // Reads that ask the engine and have nothing to answer without it.
         const READS_ENGINE: [&str; 3] = ["/platform/projects/{id}/logs", "/platform/lost-projects", "/readyz"];
         let operations = operations();

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{GivenPassword, LifecycleError, Parts, admission, update};
-use crate::domain::{OperationId, OperationKind, ProjectName, ProjectRef, Resources, Shape};
+use super::{GivenPassword, LifecycleError, Parts, admission, asking, update};
+use crate::domain::{OperationId, OperationKind, PluginChoices, ProjectName, ProjectRef, Resources, Shape};
 use crate::plugin_host::hooks::HookError;
 use crate::secrets::{generate, new_hex, new_ref};
 use crate::store::{Accepted, Clash, NewOperation, NewProject, StoreError};
@@ -27,6 +27,8 @@ pub struct CreateRequest {
     pub image_set: Option<String>,
     /// Services of the template set, on or off; all are on.
     pub services: BTreeMap<String, bool>,
+    /// What is chosen of the plugins.
+    pub plugins: PluginChoices,
     /// The owner's database password.
     pub db_pass: GivenPassword,
     /// What it may use.
@@ -55,17 +57,21 @@ pub(super) async fn accept(parts: &Parts, request: CreateRequest) -> Result<Crea
             Accepted::New => {}
         }
     }
+    let request = asking::create(parts, request).await?;
     check_region(parts, &request.region).await?;
     let set_name = request.template_set.as_ref().unwrap_or(&parts.config.template_set);
     let whole = parts.templates.set(set_name).map_err(|known| unknown("template_set", set_name, &known))?;
     let off = |message| LifecycleError::Meaning { field: "services", code: "unknown_value", message };
     let without = update::without(&whole.spec, &[], &request.services).map_err(off)?;
-    let shape = Shape { template_set: set_name.clone(), image_set: String::new(), without: without.clone() };
+    let plugins = request.plugins;
+    check_choices(parts, &plugins)?;
+    let shape =
+        Shape { template_set: set_name.clone(), image_set: String::new(), without: without.clone(), plugins: plugins.clone() };
     let set = parts.templates.of_shape(&shape).map_err(|error| off(error.to_string()))?;
     let image_set = request.image_set.as_ref().unwrap_or(&parts.config.image_set);
     parts.templates.images(image_set).map_err(|known| unknown("image_set", image_set, &known))?;
     set.spec.split(&request.resources)?;
-    if !parts.plugins.has_render() {
+    if !parts.plugins.has_render(&plugins) {
         return Err(HookError::NoPlugin { hook: "render" }.into());
     }
     let now = parts.clock.now();
@@ -83,7 +89,7 @@ pub(super) async fn accept(parts: &Parts, request: CreateRequest) -> Result<Crea
         services: Vec::new(),
         update: None,
         requested_by: request.token_id.clone(),
-        plugins: parts.plugins.pins(),
+        plugins: parts.plugins.pins(&plugins),
         deadline_at: parts.deadline(OperationKind::Create),
     };
     let mut project = NewProject {
@@ -94,6 +100,7 @@ pub(super) async fn accept(parts: &Parts, request: CreateRequest) -> Result<Crea
         template_set: set_name.clone(),
         image_set: image_set.clone(),
         without,
+        plugins,
         resources: request.resources,
         ports: Vec::new(),
         subnet: String::new(),
@@ -146,6 +153,15 @@ async fn reserve(parts: &Parts, set: &LoadedSet, project: &mut NewProject) -> Re
 async fn check_region(parts: &Parts, region: &str) -> Result<(), LifecycleError> {
     let (regions, _) = parts.store.places().await?;
     if regions.iter().any(|known| known == region) { Ok(()) } else { Err(unknown("region", region, &regions)) }
+}
+
+/// Whether what somebody chose of the plugins is there to be chosen.
+pub(super) fn check_choices(parts: &Parts, choices: &PluginChoices) -> Result<(), LifecycleError> {
+    parts.plugins.check_choices(choices).map_err(|(plugin, problem)| LifecycleError::Meaning {
+        field: "plugins",
+        code: "unknown_value",
+        message: format!("plugins.{plugin}: {problem}"),
+    })
 }
 
 fn unknown(field: &'static str, given: &str, known: &[String]) -> LifecycleError {

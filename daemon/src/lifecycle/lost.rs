@@ -13,7 +13,8 @@ use super::steps::stage::PREVIOUS;
 use super::{Lifecycle, LifecycleError, create, reaper};
 use crate::backend::{ContainerState, Observed, ObservedContainer};
 use crate::domain::{
-    OperationId, OperationKind, Project, ProjectName, ProjectRef, ProjectStatus, Secret, ServiceName, Shape, TemplateSet,
+    OperationId, OperationKind, PluginChoices, Project, ProjectName, ProjectRef, ProjectStatus, Secret, ServiceName, Shape,
+    TemplateSet,
 };
 use crate::secrets::ProjectSecrets;
 use crate::store::{Adoption, Clash, NewOperation, StoreError};
@@ -137,6 +138,7 @@ impl Lifecycle {
             template_set: parts.config.template_set.clone(),
             image_set: parts.config.image_set.clone(),
             without: Vec::new(),
+            plugins: PluginChoices::default(),
         };
         let own = told.as_ref().map(|told| told.shape.clone());
         let shape = own.filter(|shape| self.obstacle_of_shape(shape).is_none()).unwrap_or(usual);
@@ -150,6 +152,7 @@ impl Lifecycle {
             template_set: shape.template_set,
             image_set: shape.image_set,
             without: shape.without,
+            plugins: shape.plugins,
             subnet: String::new(),
             ports: Vec::new(),
             resources: Default::default(),
@@ -271,6 +274,7 @@ impl Lifecycle {
             template_set: told.shape.template_set.clone(),
             image_set: told.shape.image_set.clone(),
             without: told.shape.without.clone(),
+            plugins: told.shape.plugins.clone(),
             subnet: told.subnet.clone(),
             ports: told.ports.clone().into_iter().collect(),
             resources: told.resources(),
@@ -370,7 +374,7 @@ impl Lifecycle {
             services: Vec::new(),
             update: None,
             requested_by: by.to_owned(),
-            plugins: self.parts.plugins.pins(),
+            plugins: self.parts.plugins.pins(&project.plugins),
             deadline_at: self.parts.deadline(kind),
         }
     }

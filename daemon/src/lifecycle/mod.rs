@@ -7,6 +7,7 @@
 
 pub(crate) mod admission;
 mod announce;
+mod asking;
 mod budget;
 mod create;
 mod deaths;
@@ -399,7 +400,7 @@ impl Lifecycle {
             services: services.to_vec(),
             update: None,
             requested_by: by.to_owned(),
-            plugins: parts.plugins.pins(),
+            plugins: parts.plugins.pins(&project.plugins),
             deadline_at: parts.deadline(kind),
         };
         let refused = |status: &'static str| LifecycleError::State { status, way_out: kind.way_out() };

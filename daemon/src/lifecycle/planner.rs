@@ -38,6 +38,10 @@ pub enum Effect {
     OwnerPassword,
     /// The post-create hooks.
     PostCreate,
+    /// The before-delete hooks.
+    BeforeDelete,
+    /// The after-resume hooks.
+    AfterResume,
     /// Nothing of the project is left on the engine.
     Absent,
 }
@@ -117,6 +121,8 @@ pub fn plan(kind: OperationKind, waves: &[usize]) -> Vec<PlannedStep> {
             vec![kept("network", Effect::Network), kept("volumes", Effect::Volumes), kept("containers", Effect::Containers)]
         }
         OperationKind::Delete => vec![
+            kept("before-delete", Effect::BeforeDelete),
+            gone("post-create", Effect::PostCreate),
             gone("containers", Effect::Containers),
             gone("network", Effect::Network),
             gone("volumes", Effect::Volumes),
@@ -131,7 +137,10 @@ pub fn plan(kind: OperationKind, waves: &[usize]) -> Vec<PlannedStep> {
     }
     steps.push(kept("healthy", Effect::Healthy));
     if kind == OperationKind::Create {
-        steps.extend([kept("owner-password", Effect::OwnerPassword), kept("post-create", Effect::PostCreate)]);
+        steps.extend([kept("owner-password", Effect::OwnerPassword), made("post-create", Effect::PostCreate)]);
+    }
+    if kind == OperationKind::Resume {
+        steps.push(kept("after-resume", Effect::AfterResume));
     }
     steps
 }
@@ -260,7 +269,10 @@ mod tests {
         let names = |plan: &[PlannedStep]| plan.iter().map(|step| step.name.clone()).collect::<Vec<_>>().join(" ");
         assert_eq!(names(&plan(OperationKind::Pause, &[0, 1, 2])), "stop.3 stop.2 stop.1");
         assert_eq!(names(&plan(OperationKind::Restart, &[1])), "stop.2 start.2 healthy");
-        assert_eq!(names(&plan(OperationKind::Resume, &[0, 1])), "network volumes containers start.1 start.2 healthy");
+        assert_eq!(
+            names(&plan(OperationKind::Resume, &[0, 1])),
+            "network volumes containers start.1 start.2 healthy after-resume"
+        );
         let pause = plan(OperationKind::Pause, &[0, 1, 2]);
         let stopped = record(&pause, &[Some(StepState::Succeeded), Some(StepState::Succeeded), Some(StepState::Started)]);
         let Next::Undo(first) = next(OperationState::Unwinding, &pause, &stopped) else { panic!("something to undo") };

@@ -11,7 +11,7 @@ use super::steps::containers::remove;
 use super::steps::start::bring_up;
 use super::steps::{StepContext, StepError};
 use crate::backend::{ContainerState, ErrorClass, Open};
-use crate::domain::{ProjectRef, ServiceName, ServiceState};
+use crate::domain::{PluginChoices, ProjectRef, ServiceName, ServiceState};
 use crate::plugin_host::hooks::{HookError, ProbeInput, ProbeReport};
 use crate::reach::ProjectReach;
 use crate::store::Observation;
@@ -28,13 +28,17 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 pub async fn probe(
     parts: &Parts,
     set: &LoadedSet,
-    project: &ProjectRef,
+    (project, choices): (&ProjectRef, &PluginChoices),
     service: &ServiceName,
     reach: Arc<ProjectReach>,
 ) -> Result<Observation, HookError> {
     let spec = set.spec.service(service).map(|service| service.probe.clone()).unwrap_or_default();
-    let input =
-        ProbeInput { project: project.clone(), service: service.clone(), spec: serde_json::Value::Object(spec).to_string() };
+    let input = ProbeInput {
+        project: project.clone(),
+        service: service.clone(),
+        spec: serde_json::Value::Object(spec).to_string(),
+        choices: choices.clone(),
+    };
     let begun = Instant::now();
     let verdict = parts.plugins.probe(input, reach.clone()).await;
     let report = match verdict {
@@ -68,8 +72,10 @@ pub async fn wait_healthy(context: &StepContext, services: &[ServiceName], in_a_
     let mut open = Open::now("wait", "healthy", &context.parts.clock);
     while !waiting.is_empty() {
         context.go_on()?;
-        let looks =
-            waiting.iter().map(|(service, _)| probe(&context.parts, &context.set, &context.project.id, service, reach.clone()));
+        let project = &context.project;
+        let looks = waiting
+            .iter()
+            .map(|(service, _)| probe(&context.parts, &context.set, (&project.id, &project.plugins), service, reach.clone()));
         let seen = join_all(looks).await;
         let mut first_trouble = None;
         for ((service, successes), seen) in waiting.iter_mut().zip(seen) {

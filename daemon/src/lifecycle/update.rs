@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::planner::Whose;
 use super::steps::render::Rendered;
 use super::steps::{StepContext, images, render};
-use super::{Lifecycle, LifecycleError, admission, create};
+use super::{Lifecycle, LifecycleError, admission, asking, create};
 use crate::disk::{Room, room_for_copy};
 use crate::domain::{
-    Operation, OperationId, OperationKind, OperationState, Project, ProjectName, ProjectStatus, Resources, ServiceName, Shape,
-    TemplateSet, Update,
+    Operation, OperationId, OperationKind, OperationState, PluginChoices, Project, ProjectName, ProjectStatus, Resources,
+    ServiceName, Shape, TemplateSet, Update,
 };
 use crate::ports;
 use crate::secrets::{ProjectSecrets, complete};
@@ -34,6 +34,8 @@ pub struct UpdateRequest {
     pub image_set: Option<String>,
     /// Services of the template set, on or off.
     pub services: BTreeMap<String, bool>,
+    /// What is chosen of the plugins.
+    pub plugins: PluginChoices,
     /// What it may use.
     pub resources: Option<Resources>,
 }
@@ -62,6 +64,7 @@ impl Lifecycle {
     /// # Errors
     /// [`LifecycleError`]: what the update itself would be refused for.
     pub async fn plan_update(&self, project: &Project, request: &UpdateRequest) -> Result<UpdatePlan, LifecycleError> {
+        let request = &asking::update(&self.parts, project, request).await?;
         let shape = self.wanted_shape(project, request)?;
         let renamed = request.name.as_ref().filter(|name| name.as_str() != project.name).map(|name| name.as_str().to_owned());
         let adds = Additions { name: renamed, ..Additions::default() };
@@ -77,6 +80,7 @@ impl Lifecycle {
         changed.extend((shape.template_set != present.template_set).then_some("template_set"));
         changed.extend((shape.image_set != present.image_set).then_some("image_set"));
         changed.extend((shape.without != present.without).then_some("services"));
+        changed.extend((shape.plugins != present.plugins).then_some("plugins"));
         if changed.is_empty() || project.status == ProjectStatus::Failed {
             stored.extend(changed);
             let hash = self.hash(project, &shape, &adds, &[format!("{resources:?}")]);
@@ -139,7 +143,7 @@ impl Lifecycle {
             services,
             update: Some(update),
             requested_by: by.to_owned(),
-            plugins: parts.plugins.pins(),
+            plugins: parts.plugins.pins(&plan.shape.plugins),
             deadline_at: parts.deadline(OperationKind::Update),
         };
         let accept =
@@ -192,7 +196,9 @@ impl Lifecycle {
             .images(&image_set)
             .map_err(|known| meaning("image_set", format!("`{image_set}` is no image set: use one of {}", known.join(", "))))?;
         let off = without(&whole.spec, &project.without, &request.services).map_err(|message| meaning("services", message))?;
-        let shape = Shape { template_set, image_set, without: off };
+        let plugins = project.plugins.changed_by(&request.plugins);
+        create::check_choices(&self.parts, &request.plugins)?;
+        let shape = Shape { template_set, image_set, without: off, plugins };
         templates.of_shape(&shape).map_err(|error| meaning("services", error.to_string()))?;
         Ok(shape)
     }
@@ -280,7 +286,7 @@ impl Lifecycle {
             update: None,
             requested_by: String::new(),
             cancelled: None,
-            plugins: self.parts.plugins.pins(),
+            plugins: self.parts.plugins.pins(&project.plugins),
             created_at: now,
             deadline_at: now,
             ended_at: None,
@@ -335,7 +341,7 @@ impl Lifecycle {
         let stack = project.stack_operation.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
         let name = adds.name.clone().unwrap_or_default();
         let fixed = [project.id.to_string(), project.generation.to_string(), stack, name, format!("{shape:?}")];
-        let plugins = self.parts.plugins.pins().into_iter().map(|(name, digest)| format!("{name} {digest}"));
+        let plugins = self.parts.plugins.pins(&shape.plugins).into_iter().map(|(name, digest)| format!("{name} {digest}"));
         let ports = adds.ports.iter().map(|(name, port)| format!("{name} {port}"));
         let all: Vec<String> = fixed.into_iter().chain(plugins).chain(ports).chain(facts.iter().cloned()).collect();
         let all: Vec<&str> = std::iter::once("update").chain(all.iter().map(String::as_str)).collect();

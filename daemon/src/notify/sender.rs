@@ -1,6 +1,7 @@
-//! Posts what waits in the outbox. A message is claimed before it is sent, with the time of its repetition: a daemon that
-//! is killed in between sends it again, under the same id.
+//! Brings what waits in the outbox to each who is to hear it. A message is claimed before it is sent, with the time of its repetition: a daemon that
+//! is killed in between sends it again, under the same id. Who has taken it is not told again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -11,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::{is_over, pause};
 use super::sign::signature;
-use super::{Notifier, Settings};
+use super::{Notifier, Settings, Webhook};
 use crate::clock::rfc3339;
 use crate::domain::{Notice, NoticeState, ProjectRef};
+use crate::plugin_host::PluginHost;
+use crate::plugin_host::hooks::HookError;
 use crate::store::StoreError;
 use crate::telemetry::Metrics;
 
@@ -30,6 +33,7 @@ const AT_MOST: Duration = Duration::from_millis(100);
 pub async fn run(
     notifier: Notifier,
     settings: Settings,
+    plugins: Arc<PluginHost>,
     mut news: broadcast::Receiver<ProjectRef>,
     metrics: Metrics,
     stop: CancellationToken,
@@ -47,15 +51,25 @@ pub async fn run(
             return;
         }
     };
+    let sender = Sender { notifier, settings, plugins, client, metrics };
+    let mut wanted = sender.settings.wanted(&sender.plugins).0;
     loop {
         let round = async {
-            if let Err(error) = send_due(&notifier, &settings, &client, &metrics).await {
+            // A plugin that came or went while the daemon runs.
+            let now = sender.settings.wanted(&sender.plugins);
+            if now.0 != wanted {
+                match sender.notifier.store.want_notices(now.0, now.1).await {
+                    Ok(()) => wanted = now.0,
+                    Err(error) => tracing::warn!(%error, "it cannot be written down what is to be told"),
+                }
+            }
+            if let Err(error) = sender.send_due().await {
                 tracing::warn!(%error, "the webhook's outbox cannot be read");
             }
             tokio::time::sleep(AT_MOST).await;
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
-                () = notifier.wake.notified() => {}
+                () = sender.notifier.wake.notified() => {}
                 // Falling behind is news too.
                 _ = news.recv() => {}
             }
@@ -67,61 +81,91 @@ pub async fn run(
     }
 }
 
-async fn send_due(
-    notifier: &Notifier,
-    settings: &Settings,
-    client: &reqwest::Client,
-    metrics: &Metrics,
-) -> Result<(), StoreError> {
-    let due = notifier.store.due_notices(notifier.clock.now(), PAGE).await?;
-    let sent = stream::iter(due).map(|notice| send(notifier, settings, client, metrics, notice));
-    let outcomes: Vec<Result<(), StoreError>> = sent.buffer_unordered(AT_ONCE).collect().await;
-    outcomes.into_iter().collect()
+struct Sender {
+    notifier: Notifier,
+    settings: Settings,
+    plugins: Arc<PluginHost>,
+    client: reqwest::Client,
+    metrics: Metrics,
 }
 
-async fn send(
-    notifier: &Notifier,
-    settings: &Settings,
-    client: &reqwest::Client,
-    metrics: &Metrics,
-    notice: Notice,
-) -> Result<(), StoreError> {
-    let store = &notifier.store;
-    let tries = u32::try_from(notice.tries).unwrap_or(u32::MAX).saturating_add(1);
-    let pause = pause(settings.retry, tries, rand::rng().random());
-    let after = |wait: Duration| notifier.clock.now().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 4));
-    let again_at = after(settings.deadline + pause);
-    let Some(notice) = store.claim_notice(&notice.id, again_at).await? else { return Ok(()) };
-    let Err(error) = post(settings, client, &notice, notifier.clock.now() / 1000).await else {
-        metrics.notice(notice.kind.as_str(), "sent");
-        return store.notice_is(&notice.id, NoticeState::Sent, "", again_at).await;
-    };
-    let age = Duration::from_millis(u64::try_from(notifier.clock.now() - notice.created_at).unwrap_or(0));
-    if is_over(tries, age, settings.tries, settings.give_up) {
-        metrics.notice(notice.kind.as_str(), "failed");
-        tracing::warn!(
-            notice.id,
-            tries,
-            error,
-            "a message to the webhook was given up; GET /platform/notifications?state=failed has it"
-        );
-        return store.notice_is(&notice.id, NoticeState::Failed, &error, again_at).await;
+impl Sender {
+    async fn send_due(&self) -> Result<(), StoreError> {
+        let due = self.notifier.store.due_notices(self.notifier.clock.now(), PAGE).await?;
+        let sent = stream::iter(due).map(|notice| self.send(notice));
+        let outcomes: Vec<Result<(), StoreError>> = sent.buffer_unordered(AT_ONCE).collect().await;
+        outcomes.into_iter().collect()
     }
-    metrics.notice(notice.kind.as_str(), "repeated");
-    tracing::debug!(notice.id, tries, error, "a message to the webhook was not taken");
-    store.notice_is(&notice.id, NoticeState::Waiting, &error, after(pause)).await
+
+    async fn send(&self, notice: Notice) -> Result<(), StoreError> {
+        let (store, settings, clock) = (&self.notifier.store, &self.settings, &self.notifier.clock);
+        let tries = u32::try_from(notice.tries).unwrap_or(u32::MAX).saturating_add(1);
+        let pause = pause(settings.retry, tries, rand::rng().random());
+        let after = |wait: Duration| clock.now().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 4));
+        let again_at = after(settings.deadline + pause);
+        let Some(mut notice) = store.claim_notice(&notice.id, again_at).await? else { return Ok(()) };
+        let Err(error) = self.tell_each(&mut notice).await else {
+            self.metrics.notice(notice.kind.as_str(), "sent");
+            return store.notice_is(&notice.id, NoticeState::Sent, (&notice.taken_by, ""), again_at).await;
+        };
+        let age = Duration::from_millis(u64::try_from(clock.now() - notice.created_at).unwrap_or(0));
+        if is_over(tries, age, settings.tries, settings.give_up) {
+            self.metrics.notice(notice.kind.as_str(), "failed");
+            tracing::warn!(notice.id, tries, error, "a message was given up; GET /platform/notifications?state=failed has it");
+            return store.notice_is(&notice.id, NoticeState::Failed, (&notice.taken_by, &error), again_at).await;
+        }
+        self.metrics.notice(notice.kind.as_str(), "repeated");
+        tracing::debug!(notice.id, tries, error, "a message was not taken");
+        store.notice_is(&notice.id, NoticeState::Waiting, (&notice.taken_by, &error), after(pause)).await
+    }
+
+    /// Everybody who has not taken it; the first reason why somebody did not.
+    async fn tell_each(&self, notice: &mut Notice) -> Result<(), String> {
+        let mut told = Ok(());
+        if let Some(webhook) = self.settings.webhook.as_ref().filter(|_| !has_taken(notice, WEBHOOK)) {
+            match post(webhook, &self.settings, &self.client, notice, self.notifier.clock.now() / 1000).await {
+                Ok(()) => notice.taken_by.push(WEBHOOK.to_owned()),
+                Err(error) => told = Err(error),
+            }
+        }
+        for plugin in self.plugins.listeners() {
+            let taker = format!("plugin:{plugin}");
+            if has_taken(notice, &taker) {
+                continue;
+            }
+            match self.plugins.notify(&plugin, notice.project.as_ref(), body(notice)).await {
+                // What it does not want to hear today it does not want to hear tomorrow.
+                Ok(()) | Err(HookError::InvalidInput { .. } | HookError::Denied { .. }) => notice.taken_by.push(taker),
+                Err(error) => told = told.and(Err(error.to_string())),
+            }
+        }
+        told
+    }
+}
+
+/// The webhook among those who take messages.
+const WEBHOOK: &str = "webhook";
+
+fn has_taken(notice: &Notice, taker: &str) -> bool {
+    notice.taken_by.iter().any(|name| name == taker)
 }
 
 /// Taken is what is answered with 2xx; the answer itself is not read. No word of the address: it may hold a key.
-async fn post(settings: &Settings, client: &reqwest::Client, notice: &Notice, at_s: i64) -> Result<(), String> {
+async fn post(
+    webhook: &Webhook,
+    settings: &Settings,
+    client: &reqwest::Client,
+    notice: &Notice,
+    at_s: i64,
+) -> Result<(), String> {
     let body = body(notice);
     let request = client
-        .post(&settings.url)
+        .post(&webhook.url)
         .header("content-type", "application/json")
         .header("user-agent", "supamanager")
         .header("webhook-id", &notice.id)
         .header("webhook-timestamp", at_s.to_string())
-        .header("webhook-signature", signature(settings.key.expose(), &notice.id, at_s, body.as_bytes()))
+        .header("webhook-signature", signature(webhook.key.expose(), &notice.id, at_s, body.as_bytes()))
         .body(body);
     match request.send().await {
         Ok(answer) if answer.status().is_success() => Ok(()),
@@ -168,6 +212,7 @@ mod tests {
             state: NoticeState::Waiting,
             tries: 1,
             due_at: 5,
+            taken_by: Vec::new(),
             error: "a secret".to_owned(),
             created_at: 0,
         };

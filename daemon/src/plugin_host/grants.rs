@@ -31,11 +31,17 @@ pub enum Interface {
     Sql,
     /// How far a hook has come.
     Progress,
+    /// What the project's people chose.
+    Options,
+    /// Signatures under secrets.
+    Sign,
+    /// What a plugin remembers.
+    Memory,
 }
 
 impl Interface {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Log,
         Self::Templates,
         Self::Clock,
@@ -45,6 +51,9 @@ impl Interface {
         Self::DbLogin,
         Self::Sql,
         Self::Progress,
+        Self::Options,
+        Self::Sign,
+        Self::Memory,
     ];
 
     /// Its name in the contract and in manifests.
@@ -59,6 +68,9 @@ impl Interface {
             Self::DbLogin => "db-login",
             Self::Sql => "sql",
             Self::Progress => "progress",
+            Self::Options => "options",
+            Self::Sign => "sign",
+            Self::Memory => "memory",
         }
     }
 
@@ -72,9 +84,13 @@ impl Interface {
 pub fn grantable(hook: Hook) -> &'static [Interface] {
     use Interface::*;
     match hook {
-        Hook::Render => &[Log, Templates],
-        Hook::Probe => &[Log, Clock, ServiceHttp, ServiceTcp, EngineHealth, DbLogin],
-        Hook::PostCreate => &[Log, Clock, Progress, ServiceHttp, Sql],
+        Hook::Render => &[Log, Templates, Options],
+        Hook::Probe => &[Log, Clock, ServiceHttp, ServiceTcp, EngineHealth, DbLogin, Options],
+        Hook::PostCreate | Hook::BeforeDelete | Hook::AfterResume => {
+            &[Log, Clock, Progress, ServiceHttp, Sql, Options, Sign, Memory]
+        }
+        Hook::Admit => &[Log, Clock, Options],
+        Hook::Notify => &[Log, Clock, Options, Memory],
     }
 }
 
@@ -99,7 +115,7 @@ pub fn grant(hooks: &[Hook], requested: &BTreeSet<Interface>) -> Result<BTreeSet
     }
 }
 
-/// Requests a post-create plugin may make, as its manifest lists them.
+/// Requests that a plugin which works on a project may make, as its manifest lists them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpRequest {
@@ -119,7 +135,12 @@ pub enum Scope {
     /// One service, with GET and HEAD only: a probe looks and does not touch.
     Probed(ServiceName),
     /// What the manifest lists; statements go to any service, as roles the way to it allows.
-    Listed(Vec<HttpRequest>),
+    Listed {
+        /// Requests.
+        http: Vec<HttpRequest>,
+        /// Names of secrets to sign with.
+        sign: Vec<String>,
+    },
 }
 
 impl Scope {
@@ -133,7 +154,7 @@ impl Scope {
         }
         match self {
             Self::Probed(_) if !matches!(method, "GET" | "HEAD") => Err(format!("a probe may say GET and HEAD, not {method}")),
-            Self::Listed(list) => {
+            Self::Listed { http, .. } => {
                 // `/rest/../pg/` would begin with `/rest/` and end elsewhere.
                 let climbs = path.split(['/', '?']).any(|part| part == ".." || part.eq_ignore_ascii_case("%2e%2e"));
                 let listed = |entry: &HttpRequest| {
@@ -141,7 +162,7 @@ impl Scope {
                         && entry.methods.iter().any(|listed| listed == method)
                         && path.starts_with(&entry.path_prefix)
                 };
-                if !climbs && list.iter().any(listed) {
+                if !climbs && http.iter().any(listed) {
                     Ok(())
                 } else {
                     Err(format!("`{method} {path}` to `{service}` is not among the `[[http]]` entries of plugin.toml"))
@@ -159,7 +180,7 @@ impl Scope {
         match self {
             Self::Probed(probed) if probed == service => Ok(()),
             Self::Probed(probed) => Err(format!("a probe of `{probed}` does not reach `{service}`")),
-            Self::Nothing | Self::Listed(_) => Err(format!("this hook does not reach `{service}` that way")),
+            Self::Nothing | Self::Listed { .. } => Err(format!("this hook does not reach `{service}` that way")),
         }
     }
 
@@ -169,8 +190,19 @@ impl Scope {
     /// A sentence.
     pub fn sql(&self, service: &ServiceName) -> Result<(), String> {
         match self {
-            Self::Listed(_) => Ok(()),
+            Self::Listed { .. } => Ok(()),
             Self::Nothing | Self::Probed(_) => Err(format!("this hook runs no statements in `{service}`")),
+        }
+    }
+
+    /// Whether a secret may be signed with.
+    ///
+    /// # Errors
+    /// A sentence saying what is not allowed.
+    pub fn sign(&self, secret: &str) -> Result<(), String> {
+        match self {
+            Self::Listed { sign, .. } if sign.iter().any(|listed| listed == secret) => Ok(()),
+            _ => Err(format!("`{secret}` is not among the names under `sign` in plugin.toml")),
         }
     }
 }
@@ -205,7 +237,8 @@ mod tests {
     #[test]
     fn a_post_create_plugin_makes_listed_requests_only() {
         let entry = HttpRequest { service: service("kong"), methods: vec!["POST".into()], path_prefix: "/rest/".into() };
-        let scope = Scope::Listed(vec![entry]);
+        let scope = Scope::Listed { http: vec![entry], sign: vec!["JWT_SECRET".to_owned()] };
+        assert!(scope.sign("JWT_SECRET").is_ok() && scope.sign("DB_PASSWORD").is_err());
         assert!(scope.http(&service("kong"), "POST", "/rest/v1/").is_ok());
         for (name, method, path) in [
             ("meta", "POST", "/rest/"),

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::backend::{EngineHealth, ErrorClass};
-use crate::domain::{OperationId, ProjectRef, ServiceName, ServiceState};
+use crate::domain::{OperationId, PluginChoices, ProjectRef, ServiceName, ServiceState};
 
 /// Plugin name and digest (`sha256:` and 64 hex digits): which code an operation uses (I12).
 pub type Pins = Vec<(String, String)>;
@@ -19,7 +19,7 @@ pub enum HookError {
     /// No plugin is loaded for a hook that needs one.
     #[error("no plugin is loaded for the hook `{hook}`: put one into the plugin folder")]
     NoPlugin {
-        /// render, probe or post-create.
+        /// As in manifests.
         hook: &'static str,
     },
     /// The operation began with a digest that is no longer there.
@@ -33,6 +33,14 @@ pub enum HookError {
     /// The plugin says its input is wrong.
     #[error("plugin `{plugin}` refused its input: {message}")]
     InvalidInput {
+        /// The plugin.
+        plugin: String,
+        /// Its words.
+        message: String,
+    },
+    /// An admit plugin does not want it.
+    #[error("plugin `{plugin}` refused: {message}")]
+    Refused {
         /// The plugin.
         plugin: String,
         /// Its words.
@@ -116,6 +124,11 @@ impl HookError {
         }
     }
 
+    /// Whether an admit plugin does not want it: the fault is the request's.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
     /// A stable word for the API.
     pub fn code(&self) -> &'static str {
         match self {
@@ -123,6 +136,7 @@ impl HookError {
             Self::NoPlugin { .. } => "no_plugin",
             Self::PinMissing { .. } => "plugin_pin_missing",
             Self::InvalidInput { .. } => "plugin_invalid_input",
+            Self::Refused { .. } => "plugin_refused",
             Self::Denied { .. } => "plugin_denied",
             Self::RetryAfter { .. } => "plugin_retry_after",
             Self::Failed { .. } => "plugin_failed",
@@ -146,6 +160,8 @@ pub struct RenderInput {
     pub files: Vec<(String, String, u32)>,
     /// Template name -> text: what the `templates` import answers with.
     pub templates: BTreeMap<String, String>,
+    /// What the project's people chose.
+    pub choices: PluginChoices,
 }
 
 /// One file that a render hook made.
@@ -168,6 +184,8 @@ pub struct ProbeInput {
     pub service: ServiceName,
     /// The `probe` table of set.toml, as JSON text.
     pub spec: String,
+    /// What the project's people chose.
+    pub choices: PluginChoices,
 }
 
 /// What a probe hook says.
@@ -181,22 +199,22 @@ pub struct ProbeReport {
     pub endpoint: String,
 }
 
-/// What a post-create hook gets.
+/// What a hook gets that works on a project: post-create, before-delete, after-resume.
 #[derive(Debug, Clone)]
-pub struct PostCreateInput {
+pub struct WorkInput {
     /// Whose.
     pub project: ProjectRef,
     /// For logs and spans.
     pub operation: OperationId,
     /// The same context as the renderer's, plus `sql` from set.toml.
     pub context: serde_json::Value,
+    /// What the project's people chose.
+    pub choices: PluginChoices,
 }
 
-/// What one post-create plugin did.
+/// What a plugin did to a project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PostCreateOutcome {
-    /// The plugin.
-    pub plugin: String,
+pub struct WorkOutcome {
     /// Whether it changed anything.
     pub changed: bool,
     /// One sentence.
@@ -270,6 +288,34 @@ pub trait ServiceAccess: Send + Sync {
     /// Runs one statement as a role that is not a superuser, with a statement time-out. Rows affected.
     async fn sql(&self, service: &ServiceName, role: &str, statement: &str, deadline: Duration) -> Result<u64, AccessError>;
 
-    /// Says how far a post-create hook has come.
+    /// Says how far a hook has come.
     async fn progress(&self, text: &str);
+
+    /// HMAC-SHA256 of the bytes under one of the project's secrets.
+    async fn hmac_sha256(&self, secret: &str, bytes: &[u8]) -> Result<Vec<u8>, AccessError>;
+}
+
+/// Whose memory, and of what.
+#[derive(Debug, Clone)]
+pub struct MemoryOf {
+    /// The plugin.
+    pub plugin: String,
+    /// The project.
+    pub project: ProjectRef,
+}
+
+/// Where plugins remember. `app` gives the one over its store. Too much of it is [`AccessError::Denied`].
+#[async_trait]
+pub trait Memory: Send + Sync {
+    /// What a key holds.
+    async fn get(&self, of: &MemoryOf, key: &str) -> Result<Option<Vec<u8>>, AccessError>;
+
+    /// Puts a value in place of the one before.
+    async fn set(&self, of: &MemoryOf, key: &str, value: Vec<u8>) -> Result<(), AccessError>;
+
+    /// Forgets a key.
+    async fn delete(&self, of: &MemoryOf, key: &str) -> Result<(), AccessError>;
+
+    /// All keys, in their order.
+    async fn keys(&self, of: &MemoryOf) -> Result<Vec<String>, AccessError>;
 }

@@ -1,25 +1,24 @@
 //! What the rest of the daemon calls: one method per hook. Chains are decided here: renderers fold, the first
 //! probe that knows a service answers, post-create plugins run in sequence.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
-use super::adapt::Outcome;
+use serde_json::{Map, Value};
+
 use super::call;
 use super::grants::Scope;
-use super::hooks::{
-    HookError, Pins, PostCreateInput, PostCreateOutcome, ProbeInput, ProbeReport, RenderInput, RenderedFile, ServiceAccess,
-};
+use super::hooks::{HookError, Memory, Pins, ProbeInput, ProbeReport, RenderInput, RenderedFile, ServiceAccess};
 use super::limits::{Hook, LimitReached, Limits};
 use super::load::{self, Bound, LoadError, Loader, Plugin};
-use super::manifest::OnFailure;
 use super::output;
 use super::registry::{self, PluginInfo, Probe, Registry};
 use super::state::Surroundings;
 use super::versions::Versions;
 use crate::clock::Clock;
-use crate::domain::ServiceState;
+use crate::domain::{PluginChoices, ServiceState};
 use crate::telemetry::PluginMetrics;
 
 /// Where plugins come from and what they may use.
@@ -38,6 +37,10 @@ pub struct HostConfig {
     pub clock: Clock,
     /// Where loads and calls are counted.
     pub metrics: PluginMetrics,
+    /// Where plugins remember; without one they are denied it.
+    pub memory: Option<Arc<dyn Memory>>,
+    /// What the operator has them told: plugin -> options.
+    pub options: BTreeMap<String, Map<String, Value>>,
 }
 
 impl HostConfig {
@@ -56,6 +59,8 @@ impl HostConfig {
             limits: Limits::default(),
             clock: Clock::system(),
             metrics: PluginMetrics::default(),
+            memory: None,
+            options: BTreeMap::new(),
         }
     }
 }
@@ -65,6 +70,8 @@ pub struct PluginHost {
     pub(super) loader: Loader,
     pub(super) folder: PathBuf,
     pub(super) versions: Option<Versions>,
+    pub(super) memory: Option<Arc<dyn Memory>>,
+    pub(super) operators_options: BTreeMap<String, Map<String, Value>>,
     /// What runs. A call takes it as it is and keeps to it.
     pub(super) current: RwLock<Arc<Registry>>,
     /// What ran before, for operations that began with it.
@@ -82,7 +89,8 @@ impl PluginHost {
         let loader = Loader::start(config.limits, config.cache.as_deref(), config.clock, config.metrics)?;
         let (folder, versions) = (config.folder, config.versions.map(Versions::new));
         let (current, retired, changing) = Default::default();
-        let host = Self { loader, folder, versions, current, retired, changing };
+        let (memory, operators_options) = (config.memory, config.options);
+        let host = Self { loader, folder, versions, memory, operators_options, current, retired, changing };
         host.first_load().await?;
         for plugin in host.list() {
             tracing::info!(
@@ -119,14 +127,14 @@ impl PluginHost {
         &self.loader.metrics
     }
 
-    /// Whether any plugin renders: without one no project can be made.
-    pub fn has_render(&self) -> bool {
-        !self.current().bound_to(Hook::Render).is_empty()
+    /// Whether any plugin renders for a project of these choices: without one it cannot be made.
+    pub fn has_render(&self, choices: &PluginChoices) -> bool {
+        self.current().bound_to(Hook::Render).iter().any(|(plugin, _)| plugin.runs(choices))
     }
 
-    /// What an operation that begins now uses to its end.
-    pub fn pins(&self) -> Pins {
-        self.current().pins()
+    /// What an operation that begins now on a project of these choices uses to its end.
+    pub fn pins(&self, choices: &PluginChoices) -> Pins {
+        self.current().pins(choices)
     }
 
     /// Guests that compute now, neither answered nor waiting for the host.
@@ -147,8 +155,12 @@ impl PluginHost {
         let mut files = Vec::new();
         for (plugin, bound) in &renderers {
             let span = span(plugin, Hook::Render, input.project.as_str(), input.operation.as_str());
-            let surroundings =
-                Surroundings { templates: input.templates.clone(), project: Some(input.project.clone()), ..Surroundings::none() };
+            let surroundings = Surroundings {
+                templates: input.templates.clone(),
+                project: Some(input.project.clone()),
+                options: self.options(&plugin.manifest.name, &input.choices),
+                ..Surroundings::none()
+            };
             let (context, wanted, so_far) = (context.clone(), input.files.clone(), files.clone());
             let made = call::call(&self.loader.engine, &bound.callee, surroundings, span, move |contract, store| {
                 contract.render(store, context, wanted, so_far)
@@ -166,6 +178,9 @@ impl PluginHost {
     /// anything about the service.
     pub async fn probe(&self, input: ProbeInput, access: Arc<dyn ServiceAccess>) -> Result<ProbeReport, HookError> {
         for Probe { plugin, bound, breaker } in self.current().probes() {
+            if !plugin.runs(&input.choices) {
+                continue;
+            }
             if let Some(left) = breaker.closed_for(Instant::now()) {
                 let reason = format!(
                     "probe plugin `{}` keeps failing and is asked again in {} s",
@@ -204,7 +219,8 @@ impl PluginHost {
         let span = span(plugin, Hook::Probe, input.project.as_str(), "");
         let scope = Scope::Probed(input.service.clone());
         let project = Some(input.project.clone());
-        let surroundings = Surroundings { access: Some(access), scope, project, ..Surroundings::none() };
+        let options = self.options(&plugin.manifest.name, &input.choices);
+        let surroundings = Surroundings { access: Some(access), scope, project, options, ..Surroundings::none() };
         let (project, service, spec) = (input.project.to_string(), input.service.to_string(), input.spec.clone());
         let verdict = call::call(&self.loader.engine, &bound.callee, surroundings, span, move |contract, store| {
             contract.check(store, project, service, spec)
@@ -217,77 +233,11 @@ impl PluginHost {
         Ok(Some(ProbeReport { state: verdict.state, reason: verdict.reason, endpoint: verdict.endpoint }))
     }
 
-    /// Runs every pinned post-create plugin in its order; a resumed operation runs all of them again.
-    ///
-    /// # Errors
-    /// What went wrong in the first one whose failure is not to be ignored.
-    pub async fn post_create(
-        &self,
-        pins: &Pins,
-        input: PostCreateInput,
-        access: Arc<dyn ServiceAccess>,
-    ) -> Result<Vec<PostCreateOutcome>, HookError> {
-        let mut outcomes = Vec::new();
-        for (plugin, bound) in self.pinned(Hook::PostCreate, pins).await? {
-            let context = input.context.to_string();
-            let (span, surroundings) = self.post_create_call(&plugin, &input, access.clone());
-            let outcome = call::call(&self.loader.engine, &bound.callee, surroundings, span, move |contract, store| {
-                contract.run(store, context)
-            });
-            let outcome = outcome.await.and_then(|outcome| {
-                let (bytes, limits) = (outcome.summary.len(), &bound.callee.limits);
-                let too_large = || LimitReached::result(bytes, limits).of(&plugin.manifest.name, Hook::PostCreate);
-                if bytes > limits.result_bytes { Err(too_large()) } else { Ok(outcome) }
-            });
-            let name = plugin.manifest.name.clone();
-            outcomes.push(match outcome {
-                Ok(outcome) => PostCreateOutcome { plugin: name, changed: outcome.changed, summary: outcome.summary },
-                Err(error) if bound.binding.on_failure == OnFailure::Ignore => {
-                    tracing::warn!(plugin.id = name, project.id = %input.project, %error, "a post-create plugin failed, which its manifest ignores");
-                    PostCreateOutcome { plugin: name, changed: false, summary: format!("failed and ignored: {error}") }
-                }
-                Err(error) => return Err(error),
-            });
-        }
-        Ok(outcomes)
-    }
-
-    /// Takes back what [`PluginHost::post_create`] did, last first. For unwinding and for delete: a plugin
-    /// that is gone has nothing to say about it, so only pinned plugins that are still to be had are asked.
-    ///
-    /// # Errors
-    /// What went wrong in the first one that fails.
-    pub async fn undo_post_create(
-        &self,
-        pins: &Pins,
-        input: PostCreateInput,
-        outcomes: &[PostCreateOutcome],
-        access: Arc<dyn ServiceAccess>,
-    ) -> Result<(), HookError> {
-        let mut plugins = Vec::new();
-        for (name, digest) in pins {
-            plugins.extend(self.pinned_plugin(name, digest).await);
-        }
-        for (plugin, bound) in registry::bound_to(&plugins, Hook::PostCreate).into_iter().rev() {
-            let Some(outcome) = outcomes.iter().find(|outcome| outcome.plugin == plugin.manifest.name) else {
-                continue;
-            };
-            let context = input.context.to_string();
-            let outcome = Outcome { changed: outcome.changed, summary: outcome.summary.clone() };
-            let (span, surroundings) = self.post_create_call(&plugin, &input, access.clone());
-            let undone = call::call(&self.loader.engine, &bound.callee, surroundings, span, move |contract, store| {
-                contract.undo(store, context, outcome)
-            });
-            undone.await?;
-        }
-        Ok(())
-    }
-
     /// The pinned plugins of a hook, in order.
     ///
     /// # Errors
     /// [`HookError::PinMissing`] when the code an operation began with is nowhere any more.
-    async fn pinned(&self, hook: Hook, pins: &Pins) -> Result<Vec<(Arc<Plugin>, Bound)>, HookError> {
+    pub(super) async fn pinned(&self, hook: Hook, pins: &Pins) -> Result<Vec<(Arc<Plugin>, Bound)>, HookError> {
         let mut plugins = Vec::new();
         for (name, digest) in pins {
             match self.pinned_plugin(name, digest).await {
@@ -299,21 +249,10 @@ impl PluginHost {
         }
         Ok(registry::bound_to(&plugins, hook))
     }
-
-    fn post_create_call(
-        &self,
-        plugin: &Plugin,
-        input: &PostCreateInput,
-        access: Arc<dyn ServiceAccess>,
-    ) -> (tracing::Span, Surroundings) {
-        let span = span(plugin, Hook::PostCreate, input.project.as_str(), input.operation.as_str());
-        let scope = Scope::Listed(plugin.manifest.http.clone());
-        (span, Surroundings { access: Some(access), scope, project: Some(input.project.clone()), ..Surroundings::none() })
-    }
 }
 
 /// A guest's log lines become events inside of it.
-fn span(plugin: &Plugin, hook: Hook, project: &str, operation: &str) -> tracing::Span {
+pub(super) fn span(plugin: &Plugin, hook: Hook, project: &str, operation: &str) -> tracing::Span {
     tracing::info_span!(
         "plugin.call",
         plugin.id = plugin.manifest.name,

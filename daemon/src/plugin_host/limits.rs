@@ -20,6 +20,14 @@ pub enum Hook {
     Probe,
     /// Runs once all services are healthy.
     PostCreate,
+    /// Looks at what is asked for.
+    Admit,
+    /// Runs before a project goes.
+    BeforeDelete,
+    /// Runs once a resumed project is healthy.
+    AfterResume,
+    /// Hears what the webhook hears.
+    Notify,
 }
 
 impl Hook {
@@ -29,7 +37,17 @@ impl Hook {
             Self::Render => "render",
             Self::Probe => "probe",
             Self::PostCreate => "post-create",
+            Self::Admit => "admit",
+            Self::BeforeDelete => "before-delete",
+            Self::AfterResume => "after-resume",
+            Self::Notify => "notify",
         }
+    }
+
+    /// Whether it changes a project: its plugins belong to the operation that calls them, and may make the requests
+    /// that their manifest lists.
+    pub fn works_on_a_project(self) -> bool {
+        matches!(self, Self::PostCreate | Self::BeforeDelete | Self::AfterResume)
     }
 }
 
@@ -60,8 +78,12 @@ pub struct Limits {
     pub render: HookLimits,
     /// Of `probe`.
     pub probe: HookLimits,
-    /// Of `post-create`.
+    /// Of `post-create`, `before-delete` and `after-resume`.
     pub post_create: HookLimits,
+    /// Of `admit`.
+    pub admit: HookLimits,
+    /// Of `notify`.
+    pub notify: HookLimits,
 }
 
 impl Default for Limits {
@@ -94,6 +116,24 @@ impl Default for Limits {
                 host_calls: 10_000,
                 crossing_bytes: MIB,
             },
+            admit: HookLimits {
+                wall: Duration::from_secs(2),
+                cpu: Duration::from_millis(500),
+                memory_bytes: 32 * MIB,
+                result_bytes: 64 * KIB,
+                log_bytes: 16 * KIB,
+                host_calls: 50,
+                crossing_bytes: MIB,
+            },
+            notify: HookLimits {
+                wall: Duration::from_secs(30),
+                cpu: Duration::from_secs(1),
+                memory_bytes: 32 * MIB,
+                result_bytes: 16 * KIB,
+                log_bytes: 16 * KIB,
+                host_calls: 100,
+                crossing_bytes: MIB,
+            },
         }
     }
 }
@@ -104,13 +144,16 @@ impl Limits {
         match hook {
             Hook::Render => self.render,
             Hook::Probe => self.probe,
-            Hook::PostCreate => self.post_create,
+            Hook::PostCreate | Hook::BeforeDelete | Hook::AfterResume => self.post_create,
+            Hook::Admit => self.admit,
+            Hook::Notify => self.notify,
         }
     }
 
     /// The most memory any hook may have: what a slot of the pool must hold.
     pub fn memory_bytes_max(&self) -> usize {
-        [self.render, self.probe, self.post_create].iter().map(|limits| limits.memory_bytes).max().unwrap_or(0)
+        let all = [self.render, self.probe, self.post_create, self.admit, self.notify];
+        all.iter().map(|limits| limits.memory_bytes).max().unwrap_or(0)
     }
 }
 

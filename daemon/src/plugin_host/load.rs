@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
@@ -18,8 +19,10 @@ use super::grants::Interface;
 use super::imports;
 use super::limits::{Hook, Limits};
 use super::manifest::{Binding, Manifest};
+use super::settings::Settings;
 use super::state::Surroundings;
 use crate::clock::Clock;
+use crate::domain::PluginChoices;
 use crate::telemetry::PluginMetrics;
 
 /// The two files of a plugin.
@@ -81,6 +84,14 @@ pub enum LoadError {
         /// Why it does not get it, and the way out.
         problem: String,
     },
+    /// It does not take the options that the operator has it told.
+    #[error("{}: plugin_options: {problem}", file.display())]
+    Options {
+        /// Its plugin.toml.
+        file: PathBuf,
+        /// What is wrong, and the way out.
+        problem: String,
+    },
     /// It does not say, or not in time, what it is.
     #[error("{}: `describe`: {problem}", file.display())]
     Describe {
@@ -116,12 +127,31 @@ pub struct Plugin {
     pub imports: BTreeSet<Interface>,
     /// Its hooks.
     pub bound: Vec<Bound>,
+    /// What its options are held against.
+    pub settings: Option<Settings>,
 }
 
 impl Plugin {
     /// What a call of this hook needs, if it is bound to it.
     pub fn bound_to(&self, hook: Hook) -> Option<&Bound> {
         self.bound.iter().find(|bound| bound.callee.hook == hook)
+    }
+
+    /// Whether it runs for a project of these choices.
+    pub fn runs(&self, choices: &PluginChoices) -> bool {
+        choices.runs(&self.manifest.name, self.manifest.opt_in)
+    }
+
+    /// Whether it takes these options.
+    ///
+    /// # Errors
+    /// A sentence naming the place.
+    pub fn check_options(&self, options: &Map<String, Value>) -> Result<(), String> {
+        match &self.settings {
+            Some(settings) => settings.check(options),
+            None if options.is_empty() => Ok(()),
+            None => Err(format!("`{}` has no options: its plugin.toml has no `[settings]`", self.manifest.name)),
+        }
     }
 }
 
@@ -188,6 +218,7 @@ pub async fn load(loader: &Loader, folder: &Path) -> Result<Plugin, LoadError> {
     let (text, manifest) = read_manifest(folder)?;
     let wrong = |problem| LoadError::Manifest { file: manifest_file.clone(), problem };
     let granted = manifest.granted().map_err(wrong)?;
+    let settings = manifest.settings.as_ref().map(Settings::new).transpose().map_err(wrong)?;
     let bytes = read_component(folder, &manifest)?;
     let size = bytes.len();
     let (component, from_cache) = compile(loader, &manifest.sha256, bytes, &file).await?;
@@ -210,7 +241,7 @@ pub async fn load(loader: &Loader, folder: &Path) -> Result<Plugin, LoadError> {
     let summary = describe(engine, &asked, &manifest, &file).await?;
     let digest = format!("sha256:{}", manifest.sha256);
     loader.metrics.loaded(&manifest.name, from_cache, begun.elapsed());
-    Ok(Plugin { digest, manifest, text, summary, size, imports, bound })
+    Ok(Plugin { settings, digest, manifest, text, summary, size, imports, bound })
 }
 
 /// The text of a plugin's manifest, and what it says.

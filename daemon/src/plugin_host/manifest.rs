@@ -50,9 +50,17 @@ pub struct Manifest {
     /// The hooks it is bound to.
     #[serde(rename = "hook")]
     pub hooks: Vec<Binding>,
-    /// The requests a post-create plugin makes.
+    /// The requests it makes of a project's services.
     #[serde(rename = "http", default)]
     pub http: Vec<HttpRequest>,
+    /// Whether it runs only for projects that chose it.
+    #[serde(default)]
+    pub opt_in: bool,
+    /// A JSON Schema of its options.
+    pub settings: Option<toml::Table>,
+    /// Names of secrets it signs with.
+    #[serde(default)]
+    pub sign: Vec<String>,
 }
 
 /// One hook of a plugin.
@@ -100,16 +108,26 @@ impl Manifest {
             if !seen.insert(binding.hook) {
                 return Err(format!("the hook `{}` is bound twice: keep one `[[hook]]`", binding.hook.as_str()));
             }
-            if binding.on_failure == OnFailure::Ignore && binding.hook != Hook::PostCreate {
+            if binding.on_failure == OnFailure::Ignore && matches!(binding.hook, Hook::Render | Hook::Probe) {
                 let hook = binding.hook.as_str();
                 return Err(format!("`on_failure = \"ignore\"` at the hook `{hook}`: nothing can go on without its answer"));
             }
         }
         if self.hooks.is_empty() {
-            return Err("there is no `[[hook]]`: bind the plugin to render, probe or post-create".to_owned());
+            return Err("there is no `[[hook]]`: bind the plugin to render, probe, post-create, admit, before-delete, after-resume or notify".to_owned());
         }
-        if !self.http.is_empty() && !seen.contains(&Hook::PostCreate) {
-            return Err("`[[http]]` belongs to the hook `post-create`: a probe reaches its own service only".to_owned());
+        let works = seen.iter().any(|hook| hook.works_on_a_project());
+        if !self.http.is_empty() && !works {
+            return Err(
+                "`[[http]]` belongs to post-create, before-delete and after-resume: a probe reaches its own service only"
+                    .to_owned(),
+            );
+        }
+        if self.opt_in && !self.is_a_projects_choice() {
+            return Err("`opt_in`: no project chooses a plugin of admit or notify".to_owned());
+        }
+        if !self.sign.is_empty() && !works {
+            return Err("`sign` belongs to post-create, before-delete and after-resume".to_owned());
         }
         Ok(())
     }
@@ -117,6 +135,11 @@ impl Manifest {
     /// The hooks it is bound to.
     pub fn hook_kinds(&self) -> Vec<Hook> {
         self.hooks.iter().map(|binding| binding.hook).collect()
+    }
+
+    /// Whether a project may switch it and choose its options. Whoever admits and hears is the operator's.
+    pub fn is_a_projects_choice(&self) -> bool {
+        !self.hooks.iter().any(|binding| matches!(binding.hook, Hook::Admit | Hook::Notify))
     }
 
     /// What it gets of what it requests.

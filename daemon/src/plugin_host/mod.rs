@@ -8,6 +8,7 @@
 //! the folder or of the kept `versions`.
 
 mod adapt;
+mod asked;
 mod breaker;
 pub mod build;
 mod cache;
@@ -23,10 +24,12 @@ mod manifest;
 mod meter;
 mod output;
 mod registry;
+mod settings;
 mod state;
 mod swap;
 mod toolchain;
 mod versions;
+mod work;
 
 pub use grants::Interface;
 pub use host::{HostConfig, PluginHost};
@@ -35,3 +38,4 @@ pub use load::{COMPONENT_FILE, LoadError, MANIFEST_FILE};
 pub use manifest::OnFailure;
 pub use registry::{HookInfo, PluginInfo};
 pub use swap::{Change, Fate, RollbackError};
+pub use work::Worker;

@@ -11,6 +11,7 @@ use super::hooks::Pins;
 use super::limits::{Hook, HookLimits};
 use super::load::{Bound, Plugin};
 use super::manifest::OnFailure;
+use crate::domain::PluginChoices;
 use crate::telemetry::HookUsage;
 
 /// What is known of one plugin.
@@ -32,6 +33,10 @@ pub struct PluginInfo {
     pub imports: Vec<Interface>,
     /// Its hooks.
     pub hooks: Vec<HookInfo>,
+    /// Whether it runs only for projects that chose it.
+    pub opt_in: bool,
+    /// The JSON Schema of its options.
+    pub settings: Option<serde_json::Value>,
 }
 
 /// What is known of one hook of a plugin.
@@ -105,9 +110,9 @@ impl Registry {
 
     /// What an operation that begins now uses from its beginning to its end. Probes are not part of it: how a
     /// service is doing is asked of the newest code.
-    pub fn pins(&self) -> Pins {
-        let pinned =
-            |plugin: &&Arc<Plugin>| plugin.bound_to(Hook::Render).is_some() || plugin.bound_to(Hook::PostCreate).is_some();
+    pub fn pins(&self, choices: &PluginChoices) -> Pins {
+        let belongs = |hook: Hook| hook == Hook::Render || hook.works_on_a_project();
+        let pinned = |plugin: &&Arc<Plugin>| plugin.runs(choices) && plugin.manifest.hook_kinds().into_iter().any(belongs);
         self.plugins.iter().filter(pinned).map(|plugin| (plugin.manifest.name.clone(), plugin.digest.clone())).collect()
     }
 
@@ -143,5 +148,7 @@ pub fn info(plugin: &Plugin) -> PluginInfo {
         size: plugin.size,
         imports: plugin.imports.iter().copied().collect(),
         hooks: plugin.bound.iter().map(hook).collect(),
+        opt_in: plugin.manifest.opt_in,
+        settings: plugin.settings.as_ref().map(|settings| settings.schema.clone()),
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::engine::Computing;
 use super::grants::{Interface, Scope};
-use super::hooks::{AccessError, ServiceAccess};
+use super::hooks::{AccessError, Memory, MemoryOf, ServiceAccess};
 use super::limits::{HookLimits, LimitReached};
 use super::meter::{CpuMeter, MemoryMeter};
 use crate::domain::{ProjectRef, ServiceName};
@@ -23,14 +23,25 @@ pub struct Surroundings {
     pub access: Option<Arc<dyn ServiceAccess>>,
     /// Which of them.
     pub scope: Scope,
-    /// Whose call it is, for the account of what went wrong.
+    /// Whose call it is.
     pub project: Option<ProjectRef>,
+    /// What the project's people chose for the plugin, a JSON object.
+    pub options: String,
+    /// Where the plugin remembers.
+    pub memory: Option<Arc<dyn Memory>>,
 }
 
 impl Surroundings {
     /// For a call that needs nothing of the outside.
     pub fn none() -> Self {
-        Self { templates: BTreeMap::new(), access: None, scope: Scope::Nothing, project: None }
+        Self {
+            templates: BTreeMap::new(),
+            access: None,
+            scope: Scope::Nothing,
+            project: None,
+            options: "{}".to_owned(),
+            memory: None,
+        }
     }
 }
 
@@ -97,6 +108,17 @@ impl CallState {
     /// Which services may be reached.
     pub fn scope(&self) -> &Scope {
         &self.surroundings.scope
+    }
+
+    /// What the project's people chose for the plugin.
+    pub fn options(&self) -> &str {
+        &self.surroundings.options
+    }
+
+    /// Where the plugin remembers, and of whom.
+    pub fn memory_of(&self) -> Option<(Arc<dyn Memory>, MemoryOf)> {
+        let (memory, project) = (self.surroundings.memory.clone()?, self.surroundings.project.clone()?);
+        Some((memory, MemoryOf { plugin: self.metrics.plugin().to_owned(), project }))
     }
 
     /// Whether the guest may go on; asked at every tick while it runs.
@@ -171,7 +193,18 @@ impl CallState {
         let Some(access) = self.surroundings.access.clone() else {
             return Err(AccessError::Denied("this call has no way to a service".to_owned()));
         };
-        let answer = ask(access);
+        self.outside(deadline, ask(access)).await
+    }
+
+    /// Waits for an answer of the outside, on the daemon's runtime and within a deadline. Ended when the call ends.
+    ///
+    /// # Errors
+    /// As the answer, or that it did not come in time.
+    pub async fn outside<T, F>(&self, deadline: Duration, answer: F) -> Result<T, AccessError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, AccessError>> + Send + 'static,
+    {
         let computing = self.computing.clone();
         let bounded = async move {
             let _waiting = computing.host_call();

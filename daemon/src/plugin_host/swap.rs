@@ -183,6 +183,9 @@ impl PluginHost {
 
     async fn load_and_keep(&self, folder: &Path) -> Result<Arc<Plugin>, LoadError> {
         let plugin = load::load(&self.loader, folder).await?;
+        let options = self.operators_options.get(&plugin.manifest.name).cloned().unwrap_or_default();
+        let wrong = |problem| LoadError::Options { file: folder.join(load::MANIFEST_FILE), problem };
+        plugin.check_options(&options).map_err(wrong)?;
         if let Some(Err(error)) = self.versions.as_ref().map(|versions| versions.keep(&plugin, folder)) {
             tracing::warn!(plugin.id = plugin.manifest.name, %error, "a version of a plugin was not kept: there is no way back to it");
         }

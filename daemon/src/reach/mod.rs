@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use tokio::time::Instant;
 
 use crate::backend::{Backend, BackendError, ContainerState, EngineHealth, ErrorClass, ObservedContainer};
@@ -234,5 +236,13 @@ impl ServiceAccess for ProjectReach {
         if let Some(sink) = &self.progress {
             sink(self.secrets.redact(text));
         }
+    }
+
+    async fn hmac_sha256(&self, secret: &str, bytes: &[u8]) -> Result<Vec<u8>, AccessError> {
+        let unknown = || AccessError::Denied(format!("this project has no secret `{secret}`"));
+        let key = self.secrets.get(secret).ok_or_else(unknown)?;
+        let mac = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes());
+        let mac = mac.map_err(|error| AccessError::Failed(error.to_string()))?;
+        Ok(mac.chain_update(bytes).finalize().into_bytes().to_vec())
     }
 }

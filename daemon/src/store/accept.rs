@@ -3,7 +3,7 @@
 use sqlx::Row;
 
 use super::{NewOperation, Result, Store, StoreError, Tx};
-use crate::domain::{ProjectRef, ProjectStatus, Resources, ServiceName, UnixMillis};
+use crate::domain::{PluginChoices, ProjectRef, ProjectStatus, Resources, ServiceName, UnixMillis};
 
 /// Everything a create needs to exist from its first moment on.
 pub struct NewProject {
@@ -21,6 +21,8 @@ pub struct NewProject {
     pub image_set: String,
     /// Services of the template set that are off.
     pub without: Vec<ServiceName>,
+    /// What was chosen of the plugins.
+    pub plugins: PluginChoices,
     /// What it may use.
     pub resources: Resources,
     /// Port name and host port.
@@ -72,7 +74,8 @@ impl Store {
         let engine = engine_of(&mut tx, &project.region).await?;
         sqlx::query(
             "INSERT INTO projects (id, name, organization_id, region, status, generation, template_set, image_set, \
-             next_event, created_at, updated_at, services_off) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9, $10)",
+             next_event, created_at, updated_at, services_off, plugins) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9, $10, $11)",
         )
         .bind(project.id.as_str())
         .bind(&project.name)
@@ -84,6 +87,7 @@ impl Store {
         .bind(&project.image_set)
         .bind(now)
         .bind(super::parse(serde_json::to_string(&project.without))?)
+        .bind(super::parse(serde_json::to_string(&project.plugins))?)
         .execute(&mut *tx)
         .await?;
         super::budgets::write(&mut tx, &project.id, &project.resources, now).await?;

@@ -154,8 +154,8 @@ impl Store {
 async fn insert(tx: &mut Tx, project: &Project, now: UnixMillis) -> Result<()> {
     sqlx::query(
         "INSERT INTO projects (id, name, organization_id, region, status, generation, template_set, image_set, next_event, \
-         created_at, updated_at, activated_at, services_off, stack_operation) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $13)",
+         created_at, updated_at, activated_at, services_off, stack_operation, plugins) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $13, $14)",
     )
     .bind(project.id.as_str())
     .bind(super::text(&project.name))
@@ -170,6 +170,7 @@ async fn insert(tx: &mut Tx, project: &Project, now: UnixMillis) -> Result<()> {
     .bind(project.activated_at)
     .bind(parse(serde_json::to_string(&project.without))?)
     .bind(project.stack_operation.as_ref().map(|id| id.as_str().to_owned()))
+    .bind(parse(serde_json::to_string(&project.plugins))?)
     .execute(&mut **tx)
     .await?;
     super::budgets::write(tx, &project.id, &project.resources, now).await

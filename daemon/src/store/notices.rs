@@ -235,12 +235,21 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError::Database`].
-    pub async fn notice_is(&self, id: &str, state: NoticeState, error: &str, due_at: UnixMillis) -> Result<()> {
-        let statement = sqlx::query("UPDATE notices SET state = $2, error = $3, due_at = $4 WHERE id = $1 AND state = 'waiting'")
-            .bind(id)
-            .bind(state.as_str())
-            .bind(text(error))
-            .bind(due_at);
+    pub async fn notice_is(
+        &self,
+        id: &str,
+        state: NoticeState,
+        (taken_by, error): (&[String], &str),
+        due_at: UnixMillis,
+    ) -> Result<()> {
+        let statement = sqlx::query(
+            "UPDATE notices SET state = $2, error = $3, due_at = $4, taken_by = $5 WHERE id = $1 AND state = 'waiting'",
+        )
+        .bind(id)
+        .bind(state.as_str())
+        .bind(text(error))
+        .bind(due_at)
+        .bind(taken_by.join(" "));
         self.write(statement).await.map(drop)
     }
 
@@ -277,6 +286,7 @@ fn read(row: &AnyRow) -> Result<Notice> {
         state: word("notices.state", &state, NoticeState::from_word(&state))?,
         tries: row.get("tries"),
         due_at: row.get("due_at"),
+        taken_by: row.get::<String, _>("taken_by").split_whitespace().map(str::to_owned).collect(),
         error: row.get("error"),
         created_at: row.get("created_at"),
     })

@@ -345,11 +345,13 @@ impl Store {
         changed_one(done.rows_affected(), || format!("operation {} is not {} any more", operation.id, operation.state.as_str()))?;
         let shape = operation.update.as_ref().filter(|_| state == OperationState::Succeeded).map(|update| &update.shape);
         let without = shape.map(|shape| parse(serde_json::to_string(&shape.without))).transpose()?;
+        let plugins = shape.map(|shape| parse(serde_json::to_string(&shape.plugins))).transpose()?;
         let tail = error.map(|error| parse(serde_json::to_string(&error.log_tail))).transpose()?;
         sqlx::query(
             "UPDATE projects SET status = $2, updated_at = $3, error_step = $4, error_code = $5, error_message = $6, \
              error_log_tail = $7, stack_operation = COALESCE($8, stack_operation), \
              template_set = COALESCE($9, template_set), image_set = COALESCE($10, image_set), services_off = COALESCE($11, services_off), \
+             plugins = COALESCE($12, plugins), \
              activated_at = CASE WHEN $2 = 'ACTIVE_HEALTHY' THEN COALESCE(activated_at, $3) ELSE activated_at END, \
              deleted_at = CASE WHEN $2 = 'DELETED' THEN $3 ELSE deleted_at END WHERE id = $1",
         )
@@ -364,10 +366,12 @@ impl Store {
         .bind(shape.map(|shape| &shape.template_set))
         .bind(shape.map(|shape| &shape.image_set))
         .bind(without)
+        .bind(plugins)
         .execute(&mut *tx)
         .await?;
         if status == ProjectStatus::Deleted {
             super::reservations::release(&mut tx, &operation.project, now).await?;
+            super::plugins::gone(&mut tx, &operation.project).await?;
         }
         if matches!(status, ProjectStatus::Deleted | ProjectStatus::Failed | ProjectStatus::Paused) {
             sqlx::query("DELETE FROM observations WHERE project_id = $1")

@@ -173,6 +173,7 @@ fn one(row: &AnyRow) -> Result<Project> {
         template_set: row.get("template_set"),
         image_set: row.get("image_set"),
         without: parse(serde_json::from_str(row.get("services_off")))?,
+        plugins: parse(serde_json::from_str(row.get("plugins")))?,
         subnet: row.get::<Option<String>, _>("subnet").unwrap_or_default(),
         ports: ports(row.get::<Option<&str>, _>("ports").unwrap_or_default())?,
         resources: super::budgets::read(row),

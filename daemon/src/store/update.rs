@@ -71,9 +71,11 @@ impl Store {
     /// [`StoreError::Transition`] when the project has moved on since it was read.
     pub async fn describe(&self, project: &Project, name: Option<&str>, shape: Option<&Shape>, now: UnixMillis) -> Result<()> {
         let without = shape.map(|shape| super::parse(serde_json::to_string(&shape.without))).transpose()?;
+        let plugins = shape.map(|shape| super::parse(serde_json::to_string(&shape.plugins))).transpose()?;
         let query = sqlx::query(
             "UPDATE projects SET name = COALESCE($2, name), template_set = COALESCE($3, template_set), \
-             image_set = COALESCE($4, image_set), services_off = COALESCE($5, services_off), updated_at = $6 \
+             image_set = COALESCE($4, image_set), services_off = COALESCE($5, services_off), \
+             plugins = COALESCE($9, plugins), updated_at = $6 \
              WHERE id = $1 AND status <> 'DELETED' AND ($3 IS NULL OR (status = $7 AND generation = $8))",
         )
         .bind(project.id.as_str())
@@ -83,7 +85,8 @@ impl Store {
         .bind(without)
         .bind(now)
         .bind(project.status.as_str())
-        .bind(project.generation);
+        .bind(project.generation)
+        .bind(plugins);
         if self.write(query).await? == 1 {
             Ok(())
         } else {

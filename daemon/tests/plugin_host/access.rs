@@ -68,6 +68,10 @@ impl ServiceAccess for Fake {
         self.note(format!("sql {role}@{service}: {statement}")).await.map(|()| 1)
     }
 
+    async fn hmac_sha256(&self, secret: &str, bytes: &[u8]) -> Result<Vec<u8>, AccessError> {
+        self.note(format!("sign {} bytes with {secret}", bytes.len())).await.map(|()| vec![7; 32])
+    }
+
     async fn progress(&self, text: &str) {
         self.asked.lock().expect("no test panics while asking").push(format!("progress {text}"));
     }

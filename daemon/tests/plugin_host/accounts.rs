@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use supamanager::domain::ServiceName;
+use supamanager::domain::{PluginChoices, ServiceName};
 use supamanager::plugin_host::hooks::ProbeInput;
 use supamanager::plugin_host::{HookInfo, PluginHost};
 use supamanager::telemetry::Metrics;
@@ -22,7 +22,7 @@ async fn calls_are_counted_by_their_outcome_and_the_last_error_is_kept() {
     let host = load(plugins.folder()).await.expect("it loads");
     assert!(hook(&host).usage.calls.is_empty(), "loading is no call of the hook");
     for _ in 0..3 {
-        host.render(&host.pins(), render_input()).await.expect("rendered");
+        host.render(&host.pins(&PluginChoices::default()), render_input()).await.expect("rendered");
     }
     let usage = hook(&host).usage;
     assert_eq!((usage.calls, usage.last_error), ([("ok", 3)].into(), None));
@@ -50,7 +50,7 @@ async fn a_limit_is_counted_by_its_kind_and_a_trap_as_one() {
     {
         let plugins = Plugins::of("render", "", &renderer(body));
         let host = load(plugins.folder()).await.expect("it loads");
-        let error = host.render(&host.pins(), render_input()).await.expect_err("it fails");
+        let error = host.render(&host.pins(&PluginChoices::default()), render_input()).await.expect_err("it fails");
         let usage = hook(&host).usage;
         let last = usage.last_error.expect("an error");
         assert_eq!((usage.calls, last.code, last.message), ([(code, 1)].into(), code, error.to_string()));
@@ -68,7 +68,7 @@ async fn what_is_denied_is_counted_by_its_interface() {
     let host = load(plugins.folder()).await.expect("it loads");
     let fake = Fake::answering(Answer::Http(200, ""));
     let service = ServiceName::parse("meta").expect("a service");
-    let input = ProbeInput { project: project(), service, spec: "{}".to_owned() };
+    let input = ProbeInput { project: project(), service, spec: "{}".to_owned(), choices: PluginChoices::default() };
     host.probe(input, fake.clone()).await.expect_err("it traps after its answer");
     let usage = hook(&host).usage;
     assert_eq!((usage.host_calls, usage.denied), ([("service-http", 1)].into(), [("service-http", 1)].into()));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use supamanager::domain::{OperationId, ProjectRef};
+use supamanager::domain::{OperationId, PluginChoices, ProjectRef};
 use supamanager::plugin_host::hooks::RenderInput;
 use supamanager::templates::{LoadedSet, Templates};
 
@@ -52,5 +52,6 @@ pub fn example_of(loaded: &LoadedSet, image: impl Fn(&str) -> String) -> RenderI
             .map(|file| (file.template.clone(), file.path.clone(), u32::from_str_radix(&file.mode, 8).expect("octal")))
             .collect(),
         templates: loaded.templates.clone(),
+        choices: PluginChoices::default(),
     }
 }

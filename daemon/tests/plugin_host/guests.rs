@@ -56,6 +56,7 @@ fn imports(hook: &str) -> &'static str {
     match hook {
         "render" => "imports = [\"log\", \"templates\"]",
         "probe" => "imports = [\"log\", \"clock\", \"service-http\"]",
+        "admit" | "notify" => "imports = [\"log\"]",
         _ => "imports = [\"log\", \"progress\", \"sql\"]",
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use supamanager::domain::{ServiceName, ServiceState};
+use supamanager::domain::{PluginChoices, ServiceName, ServiceState};
 use supamanager::plugin_host::PluginHost;
 use supamanager::plugin_host::hooks::{HookError, ProbeInput, ServiceAccess};
 
@@ -16,10 +16,10 @@ async fn render(body: &str, extra: &str) -> (HookError, Duration) {
     let plugins = Plugins::of("render", extra, &renderer(body));
     let host = load(plugins.folder()).await.expect("it loads");
     let started = Instant::now();
-    let error = host.render(&host.pins(), render_input()).await.expect_err("it fails");
+    let error = host.render(&host.pins(&PluginChoices::default()), render_input()).await.expect_err("it fails");
     // The next call begins with a new instance: whatever happened, it ends the same way, not worse.
     if started.elapsed() < Duration::from_secs(1) {
-        let again = host.render(&host.pins(), render_input()).await.expect_err("it fails again");
+        let again = host.render(&host.pins(&PluginChoices::default()), render_input()).await.expect_err("it fails again");
         assert_eq!(again.code(), error.code());
     }
     (error, started.elapsed())
@@ -27,7 +27,7 @@ async fn render(body: &str, extra: &str) -> (HookError, Duration) {
 
 fn probe_input() -> ProbeInput {
     let service = ServiceName::parse("auth").expect("a service");
-    ProbeInput { project: project(), service, spec: "{}".to_owned() }
+    ProbeInput { project: project(), service, spec: "{}".to_owned(), choices: PluginChoices::default() }
 }
 
 async fn prober_host(body: &str, extra: &str) -> (Plugins, PluginHost) {
@@ -64,7 +64,7 @@ async fn worst_nap<T>(guests: impl Future<Output = T>) -> (T, Duration) {
 async fn endless_loops_end_in_time_and_the_daemon_does_not_notice() {
     let plugins = Plugins::of("render", "", &renderer(ENDLESS));
     let host = load(plugins.folder()).await.expect("it loads");
-    let pins = host.pins();
+    let pins = host.pins(&PluginChoices::default());
     let started = Instant::now();
     let four = futures_util::future::join_all((0..4).map(|_| host.render(&pins, render_input())));
     let (ended, nap) = worst_nap(four).await;
@@ -127,7 +127,7 @@ fn file_of(bytes: u32) -> String {
 async fn an_answer_is_bounded_before_and_after_the_crossing() {
     let plugins = Plugins::of("render", "", &renderer(&file_of(1 << 20)));
     let host = load(plugins.folder()).await.expect("it loads");
-    let files = host.render(&host.pins(), render_input()).await.expect("one mebibyte is allowed");
+    let files = host.render(&host.pins(&PluginChoices::default()), render_input()).await.expect("one mebibyte is allowed");
     assert_eq!((files[0].path.as_str(), files[0].content.len()), ("guest", 1 << 20));
 
     let (error, _) = render(&file_of(5 << 20), "").await;
@@ -159,7 +159,7 @@ async fn a_flood_of_log_lines_is_cut_and_the_call_goes_on() {
         (call $ok)";
     let plugins = Plugins::of("render", "", &renderer(flood));
     let host = load(plugins.folder()).await.expect("it loads");
-    assert!(host.render(&host.pins(), render_input()).await.expect("it answers").is_empty());
+    assert!(host.render(&host.pins(&PluginChoices::default()), render_input()).await.expect("it answers").is_empty());
 }
 
 /// A GET to `auth:80/` with this deadline, whose answer nobody reads.
@@ -221,7 +221,7 @@ async fn a_probe_that_keeps_failing_is_left_alone_and_its_verdict_is_unknown() {
 async fn more_calls_than_there_are_slots_wait_for_each_other() {
     let plugins = Plugins::of("render", "", &renderer("(call $ok)"));
     let host = load(plugins.folder()).await.expect("it loads");
-    let pins = host.pins();
+    let pins = host.pins(&PluginChoices::default());
     let many = futures_util::future::join_all((0..500).map(|_| host.render(&pins, render_input())));
     assert!(many.await.into_iter().all(|result| result.is_ok()));
 }

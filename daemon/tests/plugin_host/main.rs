@@ -7,6 +7,7 @@ mod accounts;
 mod example;
 mod guests;
 mod hostile;
+mod more_hooks;
 mod names;
 mod refused;
 mod shipped;
@@ -15,8 +16,8 @@ mod swapped;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use supamanager::domain::{OperationId, ProjectRef};
-use supamanager::plugin_host::hooks::{PostCreateInput, RenderInput};
+use supamanager::domain::{OperationId, PluginChoices, ProjectRef};
+use supamanager::plugin_host::hooks::{RenderInput, WorkInput};
 use supamanager::plugin_host::{HostConfig, LoadError, PluginHost};
 
 async fn load(folder: &Path) -> Result<PluginHost, LoadError> {
@@ -39,9 +40,10 @@ fn render_input() -> RenderInput {
         context: serde_json::json!({}),
         files: Vec::new(),
         templates: BTreeMap::new(),
+        choices: PluginChoices::default(),
     }
 }
 
-fn post_create_input(context: serde_json::Value) -> PostCreateInput {
-    PostCreateInput { project: project(), operation: operation(), context }
+fn work_input(context: serde_json::Value) -> WorkInput {
+    WorkInput { project: project(), operation: operation(), context, choices: PluginChoices::default() }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
-use supamanager::domain::{InstallationId, OperationId, OperationKind, ProjectName, ProjectRef, ServiceName};
+use supamanager::domain::{InstallationId, OperationId, OperationKind, PluginChoices, ProjectName, ProjectRef, ServiceName};
 use supamanager::plugin_host::PluginHost;
 use supamanager::stack::compose;
 use supamanager::store::{NewOperation, NewProject, Store};
@@ -88,7 +88,7 @@ fn every_name_survives_yaml_env_and_labels() {
 async fn rendered(host: &PluginHost, name: &str) -> (String, String) {
     let mut input = example();
     input.context["project"]["name"] = json!(name);
-    let files = host.render(&host.pins(), input).await.expect("it renders");
+    let files = host.render(&host.pins(&PluginChoices::default()), input).await.expect("it renders");
     let file = files.iter().find(|file| file.path == "docker-compose.yml").expect("a compose file");
     let stack = compose::parse(&file.content).unwrap_or_else(|error| panic!("{name:?}: {error}"));
     let service = |service: &str| &stack.services[&ServiceName::parse(service).expect("a service")];
@@ -147,6 +147,7 @@ async fn stored(store: &Store, name: &str, number: u16) -> String {
         template_set: "supabase".to_owned(),
         image_set: "supabase".to_owned(),
         without: Vec::new(),
+        plugins: Default::default(),
         resources: Default::default(),
         ports: vec![("api".to_owned(), 1000 + number)],
         subnet: format!("10.0.{}.{}/27", number / 8, number % 8 * 32),

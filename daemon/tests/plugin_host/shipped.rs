@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
-use supamanager::domain::{ServiceName, ServiceState};
+use supamanager::domain::{PluginChoices, ServiceName, ServiceState};
 use supamanager::plugin_host::hooks::{AccessError, HookError, ProbeInput, ProbeReport, ServiceAccess};
-use supamanager::plugin_host::{HostConfig, PluginHost};
+use supamanager::plugin_host::{Hook, HostConfig, PluginHost};
 use tokio::sync::OnceCell;
 
 use crate::access::{Answer, Fake};
 use crate::example::{example, example_of, plugins_dir, templates};
 use crate::guests::Plugins;
-use crate::{load, post_create_input, project, render_input};
+use crate::{load, project, render_input, work_input};
 
 /// Loaded once: compiling them takes longer than all that these tests do with them.
 async fn shipped() -> &'static PluginHost {
@@ -35,6 +35,8 @@ async fn they_load_with_the_imports_they_need_and_no_others() {
     assert_eq!(
         seen,
         [
+            ("admit-naming".into(), vec!["admit"], vec!["log", "options"]),
+            ("post-create-buckets".into(), vec!["post-create"], vec!["log", "service-http", "progress", "options"]),
             ("post-create-sql".into(), vec!["post-create"], vec!["log", "sql", "progress"]),
             ("probe-service".into(), vec!["probe"], vec!["log", "service-http", "service-tcp", "db-login"]),
             ("render-supabase".into(), vec!["render"], vec!["log", "templates"]),
@@ -48,7 +50,7 @@ async fn the_default_set_renders_with_references_and_without_a_value() {
     let host = shipped().await;
     let input = example();
     let wanted = input.files.clone();
-    let files = host.render(&host.pins(), input).await.expect("it renders");
+    let files = host.render(&host.pins(&PluginChoices::default()), input).await.expect("it renders");
     let made: Vec<(&str, u32)> = files.iter().map(|file| (file.path.as_str(), file.mode)).collect();
     let expected: Vec<(&str, u32)> = wanted.iter().map(|(_, path, mode)| (path.as_str(), *mode)).collect();
     assert_eq!(made, expected);
@@ -71,7 +73,10 @@ async fn every_template_set_renders_with_every_image_set() {
             let images = templates.images(&name).expect("an image set");
             let image = |key: &str| images.images.get(key).cloned().unwrap_or_else(|| panic!("{name} has no {key} for {set}"));
             let input = example_of(&loaded, image);
-            let files = host.render(&host.pins(), input).await.unwrap_or_else(|error| panic!("{set}, {name}: {error}"));
+            let files = host
+                .render(&host.pins(&PluginChoices::default()), input)
+                .await
+                .unwrap_or_else(|error| panic!("{set}, {name}: {error}"));
             assert_eq!(files.len(), loaded.spec.files.len(), "{set}, {name}");
             let file = files.iter().find(|file| file.path == "docker-compose.yml").expect("a compose file");
             let stack =
@@ -91,7 +96,7 @@ async fn a_change_in_a_template_is_a_change_in_the_file() {
     for text in input.templates.values_mut() {
         *text = text.replace("io.supamanager.label.", "org.example.label.");
     }
-    let files = host.render(&host.pins(), input).await.expect("it renders");
+    let files = host.render(&host.pins(&PluginChoices::default()), input).await.expect("it renders");
     assert!(files.iter().any(|file| file.content.contains("org.example.label.team")));
 }
 
@@ -101,13 +106,13 @@ async fn a_wrong_template_is_refused_with_its_name_and_line() {
     let mut input = example();
     let name = input.files[1].0.clone();
     input.templates.insert(name.clone(), "one: 1\ntwo: {{ project.nmae }}\n".to_owned());
-    let error = host.render(&host.pins(), input).await.expect_err("it is refused");
+    let error = host.render(&host.pins(&PluginChoices::default()), input).await.expect_err("it is refused");
     assert!(matches!(error, HookError::InvalidInput { .. }), "{error}");
     assert!(error.to_string().contains(&format!("{name}, line 2")), "{error}");
 
     let mut input = example();
     input.templates.remove(&name);
-    let error = host.render(&host.pins(), input).await.expect_err("it is refused");
+    let error = host.render(&host.pins(&PluginChoices::default()), input).await.expect_err("it is refused");
     assert!(error.to_string().contains(&name), "{error}");
 }
 
@@ -115,34 +120,34 @@ async fn a_wrong_template_is_refused_with_its_name_and_line() {
 async fn without_a_renderer_nothing_is_made_and_the_code_says_so() {
     let empty = Plugins::new();
     let host = load(empty.folder()).await.expect("an empty folder is fine");
-    assert!(host.list().is_empty() && host.pins().is_empty() && !host.has_render());
-    let error = host.render(&host.pins(), render_input()).await.expect_err("nobody renders");
+    assert!(
+        host.list().is_empty() && host.pins(&PluginChoices::default()).is_empty() && !host.has_render(&PluginChoices::default())
+    );
+    let error = host.render(&host.pins(&PluginChoices::default()), render_input()).await.expect_err("nobody renders");
     assert_eq!(error.code(), "no_render_plugin");
     let probed = probe(&host, r#"{"kind":"tcp","port":1}"#, Fake::answering(Answer::Silence)).await;
     assert!(matches!(probed, Err(HookError::NoPlugin { hook: "probe" })));
-    let access = Fake::answering(Answer::Silence);
-    let outcomes = host.post_create(&host.pins(), post_create_input(json!({})), access).await;
-    assert!(outcomes.expect("nothing to do").is_empty());
+    let workers = host.workers(Hook::PostCreate, &host.pins(&PluginChoices::default())).await;
+    assert!(workers.expect("nothing to do").is_empty());
 }
 
 #[tokio::test]
 async fn an_operation_keeps_the_code_it_began_with() {
     let host = shipped().await;
-    let mut pins = host.pins();
+    let mut pins = host.pins(&PluginChoices::default());
     assert_eq!(pins.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["post-create-sql", "render-supabase"]);
     let (_, digest) = pins.iter_mut().find(|(name, _)| name == "render-supabase").expect("it is pinned");
     *digest = "sha256:0".to_owned();
     let error = host.render(&pins, render_input()).await.expect_err("another version is not the same");
     assert!(matches!(&error, HookError::PinMissing { plugin, .. } if plugin == "render-supabase"), "{error}");
-    let access = Fake::answering(Answer::Silence);
-    let other_hook = host.post_create(&pins, post_create_input(json!({})), access).await;
+    let other_hook = host.workers(Hook::PostCreate, &pins).await;
     assert!(other_hook.is_ok(), "the other hook's plugin is still the same");
 }
 
 async fn probe(host: &PluginHost, spec: &str, fake: Arc<Fake>) -> Result<ProbeReport, HookError> {
     let access: Arc<dyn ServiceAccess> = fake;
     let service = ServiceName::parse("realtime").expect("a service");
-    host.probe(ProbeInput { project: project(), service, spec: spec.to_owned() }, access).await
+    host.probe(ProbeInput { project: project(), service, spec: spec.to_owned(), choices: PluginChoices::default() }, access).await
 }
 
 const TENANT: &str = r#"{"kind":"http","port":4000,"path":"/api/tenants/realtime-dev/health","status":[200],
@@ -223,9 +228,10 @@ async fn statements_run_in_order_and_progress_is_told() {
         { "service": "db", "role": "app", "statement": "select 1" },
     ]});
     let fake = Fake::answering(Answer::Http(200, ""));
-    let outcomes = host.post_create(&host.pins(), post_create_input(context.clone()), fake.clone()).await.expect("it runs");
-    assert_eq!(outcomes.len(), 1);
-    assert_eq!((outcomes[0].changed, outcomes[0].summary.as_str()), (true, "2 statements, 2 rows affected"));
+    let workers = host.workers(Hook::PostCreate, &host.pins(&PluginChoices::default())).await.expect("it is there");
+    let [worker] = workers.as_slice() else { panic!("one plugin") };
+    let outcome = host.work(worker, work_input(context.clone()), fake.clone()).await.expect("it runs");
+    assert_eq!((outcome.changed, outcome.summary.as_str()), (true, "2 statements, 2 rows affected"));
     assert_eq!(
         fake.asked(),
         [
@@ -235,11 +241,14 @@ async fn statements_run_in_order_and_progress_is_told() {
             "sql app@db: select 1",
         ]
     );
-    let undone = host.undo_post_create(&host.pins(), post_create_input(context.clone()), &outcomes, fake.clone()).await;
-    assert!(undone.is_ok() && fake.asked().len() == 4);
+    let code = (worker.name(), worker.digest());
+    let undone = host.undo(code, &outcome, work_input(context.clone()), fake.clone()).await;
+    assert!(undone.expect("it takes back") && fake.asked().len() == 4);
+    let other = host.undo((worker.name(), "sha256:0"), &outcome, work_input(context.clone()), fake).await;
+    assert!(!other.expect("no error"), "code that is nowhere takes nothing back");
 
     let away: Arc<dyn ServiceAccess> = Fake::answering(Answer::Error(AccessError::Refused("not yet".into())));
-    let error = host.post_create(&host.pins(), post_create_input(context), away).await.expect_err("the database is away");
+    let error = host.work(worker, work_input(context), away).await.expect_err("the database is away");
     assert!(matches!(error, HookError::RetryAfter { .. }), "{error}");
 }
 
@@ -255,14 +264,14 @@ async fn compiled_plugins_are_kept_and_a_damaged_one_is_compiled_again() {
     };
     PluginHost::load(config.clone()).await.expect("they load");
     let first = compiled(&folder);
-    assert_eq!(first.len(), 3);
+    assert_eq!(first.len(), 5);
     let (file, good) = first.iter().next().expect("a file");
     let mut bad = good.clone();
     let middle = bad.len() / 2;
     bad[middle] ^= 1;
     fs::write(file, &bad).expect("a write");
     let host = PluginHost::load(config).await.expect("they load");
-    assert_eq!(host.list().len(), 3);
+    assert_eq!(host.list().len(), 5);
     let second = compiled(&folder);
     assert_eq!(second.keys().collect::<Vec<_>>(), first.keys().collect::<Vec<_>>());
     assert_ne!(second[file], bad, "the damaged file is replaced");

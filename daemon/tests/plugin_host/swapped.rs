@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use supamanager::domain::{ServiceName, ServiceState};
+use supamanager::domain::{PluginChoices, ServiceName, ServiceState};
 use supamanager::plugin_host::hooks::{HookError, Pins, ProbeInput};
 use supamanager::plugin_host::{Change, Fate, HostConfig, PluginHost, RollbackError};
 use supamanager::telemetry::Metrics;
@@ -55,7 +55,7 @@ impl Drop for Data {
 
 async fn ask(host: &PluginHost) -> ServiceState {
     let service = ServiceName::parse("auth").expect("a service");
-    let input = ProbeInput { project: project(), service, spec: "{}".to_owned() };
+    let input = ProbeInput { project: project(), service, spec: "{}".to_owned(), choices: PluginChoices::default() };
     host.probe(input, Fake::answering(Answer::Silence)).await.expect("a verdict").state
 }
 
@@ -170,14 +170,17 @@ async fn plugins_come_and_go_with_their_folders() {
     assert_eq!(fates, [("guest", Fate::Unchanged), ("zebra", Fate::Refused)]);
     std::fs::remove_dir_all(plugins.folder().join("zebra")).expect("removed");
     std::fs::remove_dir_all(plugins.folder().join("guest")).expect("removed");
-    let pins = host.pins();
-    assert_eq!((reload(&host).await.fate, host.has_render(), host.list().len()), (Fate::Removed, false, 0));
+    let pins = host.pins(&PluginChoices::default());
+    assert_eq!(
+        (reload(&host).await.fate, host.has_render(&PluginChoices::default()), host.list().len()),
+        (Fate::Removed, false, 0)
+    );
     host.render(&pins, render_input()).await.expect("an operation that began with it ends with it");
     plugins.add("guest", "render", "", &nothing(1));
-    assert_eq!((reload(&host).await.fate, host.has_render()), (Fate::Loaded, true));
+    assert_eq!((reload(&host).await.fate, host.has_render(&PluginChoices::default())), (Fate::Loaded, true));
     std::fs::rename(plugins.folder(), plugins.folder().with_extension("away")).expect("moved");
     host.reload().await.expect_err("no folder is no empty folder");
-    assert!(host.has_render());
+    assert!(host.has_render(&PluginChoices::default()));
     std::fs::rename(plugins.folder().with_extension("away"), plugins.folder()).expect("moved back");
 }
 
@@ -193,11 +196,11 @@ async fn renders(host: &PluginHost, pins: &Pins) -> bool {
 async fn an_operation_finds_the_code_it_began_with_after_swaps_and_a_restart() {
     let (plugins, data) = (Plugins::of("render", "", &nothing(0)), Data::new("pins"));
     let host = data.host(&plugins).await;
-    let mut began = vec![host.pins()];
+    let mut began = vec![host.pins(&PluginChoices::default())];
     for number in 1..7 {
         plugins.add("guest", "render", "", &nothing(number));
         assert_eq!(reload(&host).await.fate, Fate::Replaced);
-        began.push(host.pins());
+        began.push(host.pins(&PluginChoices::default()));
     }
     for pins in &began {
         assert!(renders(&host, pins).await, "{pins:?}");

@@ -14,7 +14,7 @@ use reqwest::header::HeaderMap;
 use supamanager::app::{self, Lock};
 use supamanager::backend::Labels;
 use supamanager::clock::Clock;
-use supamanager::domain::{OperationId, ProjectRef, Secret, ServiceName, ServiceState};
+use supamanager::domain::{OperationId, PluginChoices, ProjectRef, Secret, ServiceName, ServiceState};
 use supamanager::lifecycle::{Failpoints, Foundations, Parts, probing};
 use supamanager::plugin_host::hooks::{AccessError, ServiceRequest, ServiceResponse};
 use supamanager::plugin_host::{HostConfig, PluginHost};
@@ -173,7 +173,9 @@ impl Product {
 
     async fn probe(&self) -> anyhow::Result<Duration> {
         let begun = Instant::now();
-        let seen = probing::probe(&self.parts, &self.set, &self.project, &self.service, self.reach.clone()).await?;
+        let seen =
+            probing::probe(&self.parts, &self.set, (&self.project, &PluginChoices::default()), &self.service, self.reach.clone())
+                .await?;
         ensure!(seen.state == ServiceState::Healthy, "{}: {}", seen.state.as_str(), seen.reason);
         Ok(begun.elapsed())
     }

@@ -83,6 +83,7 @@ fn request(parts: &Parts, number: usize, by: &str) -> anyhow::Result<CreateReque
         template_set: None,
         image_set: None,
         services: BTreeMap::new(),
+        plugins: Default::default(),
         db_pass: None,
         resources: parts.config.resources.of_a_project()?,
         token_id: by.to_owned(),

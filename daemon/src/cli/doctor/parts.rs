@@ -2,13 +2,22 @@
 
 use super::{Finding, bad, good};
 use crate::config::Config;
+use crate::domain::PluginChoices;
 use crate::plugin_host::{HostConfig, PluginHost};
 use crate::templates::{Templates, TemplatesError};
 
 /// Whether there is a renderer.
 pub async fn plugins(config: &Config) -> Finding {
-    match PluginHost::load(HostConfig::new(&config.plugins_dir, &config.data_dir)).await {
-        Ok(host) if host.has_render() => good(format!("plugins: {} from {}", host.pins().len(), config.plugins_dir.display())),
+    let options = match config.options_of_plugins() {
+        Ok(options) => options,
+        Err(error) => return bad(format!("plugins: {error}")),
+    };
+    // A daemon may run beside this, and the kept versions are its own.
+    let host = HostConfig { versions: None, options, ..HostConfig::new(&config.plugins_dir, &config.data_dir) };
+    match PluginHost::load(host).await {
+        Ok(host) if host.has_render(&PluginChoices::default()) => {
+            good(format!("plugins: {} from {}", host.list().len(), config.plugins_dir.display()))
+        }
         Ok(_) => bad(format!(
             "plugins: {} holds no render plugin; `make plugins` builds the shipped ones",
             config.plugins_dir.display()

@@ -256,6 +256,7 @@ mod tests {
             template_set: "set".to_owned(),
             image_set: "set".to_owned(),
             without: Vec::new(),
+            plugins: Default::default(),
             resources: Default::default(),
             subnet: format!("10.201.{number}.0/27"),
             ports: vec![("api".to_owned(), 54_000 + number)],

@@ -43,6 +43,7 @@ pub async fn create(
         template_set: body.template_set,
         image_set: body.image_set,
         services: body.services,
+        plugins: body.plugins,
         db_pass,
         resources: match &body.resources {
             Some(given) => given.over(defaults).map_err(|error| ApiError::shape(error.field, error.to_string()))?,

@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 use crate::clock::rfc3339;
 use crate::domain::{
-    EndpointSpec, LastError, NONE, Operation, Project, ProjectStatus, QuantityError, Resources, SecretKind, TemplateSet,
+    EndpointSpec, LastError, NONE, Operation, PluginChoices, Project, ProjectStatus, QuantityError, Resources, SecretKind,
+    TemplateSet,
 };
 use crate::lifecycle::Parts;
 use crate::secrets::ProjectSecrets;
@@ -35,6 +36,10 @@ pub struct CreateBody {
     /// Service of the template set -> on or off; all are on.
     #[serde(default)]
     pub services: BTreeMap<String, bool>,
+    /// Plugin -> `false`, `true`, or the options it runs with; one that is left out does as its manifest says.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Object>)]
+    pub plugins: PluginChoices,
     /// What it may use; what is left out is as configured.
     pub resources: Option<ResourcesBody>,
 }
@@ -109,6 +114,9 @@ pub struct ProjectBody {
     pub template_set: String,
     /// The image set.
     pub image_set: String,
+    /// Plugin -> `false`, `true`, or the options it runs with; one that is not named does as its manifest says.
+    #[schema(value_type = std::collections::HashMap<String, Object>)]
+    pub plugins: PluginChoices,
     /// The last failure.
     pub error: Option<ProjectErrorBody>,
     /// RFC 3339.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::dto::ResourcesBody;
+use crate::domain::PluginChoices;
 use crate::lifecycle::{Change, UpdatePlan};
 
 /// `PATCH /platform/projects/{id}`: what is left out stays as it is.
@@ -21,6 +22,10 @@ pub struct UpdateBody {
     /// Service of the template set -> on or off.
     #[serde(default)]
     pub services: BTreeMap<String, bool>,
+    /// Plugin -> `false`, `true`, or the options it runs with.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Object>)]
+    pub plugins: PluginChoices,
     /// What it may use; changed while everything runs.
     pub resources: Option<ResourcesBody>,
 }

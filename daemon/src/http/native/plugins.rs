@@ -44,6 +44,11 @@ pub struct PluginBody {
     pub size_bytes: usize,
     /// What it may ask of the host.
     pub imports: Vec<&'static str>,
+    /// Whether it runs only for projects that chose it.
+    pub opt_in: bool,
+    /// The JSON Schema of its options; null when it takes none.
+    #[schema(value_type = Option<Object>)]
+    pub settings: Option<serde_json::Value>,
     /// Its hooks.
     pub hooks: Vec<HookBody>,
 }
@@ -51,7 +56,7 @@ pub struct PluginBody {
 /// One hook of a plugin.
 #[derive(Serialize, ToSchema)]
 pub struct HookBody {
-    /// `render`, `probe` or `post-create`.
+    /// `render`, `probe`, `post-create`, `admit`, `before-delete`, `after-resume` or `notify`.
     pub hook: &'static str,
     /// Plugins of one hook run in this order, then by name.
     pub order: i32,
@@ -239,6 +244,8 @@ async fn body(api: &Api, token: &Token, plugin: PluginInfo) -> ApiResult<PluginB
         digest: plugin.digest,
         summary: plugin.summary,
         contract: plugin.contract,
+        opt_in: plugin.opt_in,
+        settings: plugin.settings,
         size_bytes: plugin.size,
         imports: plugin.imports.iter().map(|interface| interface.as_str()).collect(),
         hooks,

@@ -105,6 +105,7 @@ pub async fn get(
         observed_at: parts.sight.last().map(rfc3339),
         template_set: project.template_set.clone(),
         image_set: project.image_set.clone(),
+        plugins: project.plugins.clone(),
         error: project.last_error.as_ref().map(Into::into),
         created_at: rfc3339(project.created_at),
         updated_at: rfc3339(project.updated_at),

@@ -53,6 +53,7 @@ pub async fn update(
         template_set: body.template_set,
         image_set: body.image_set,
         services: body.services,
+        plugins: body.plugins,
         resources: match &body.resources {
             Some(given) => Some(given.over(project.resources).map_err(|error| ApiError::shape(error.field, error.to_string()))?),
             None => None,
@@ -67,7 +68,7 @@ pub async fn update(
     let operation = api.lifecycle.update(&project, &request, hash, &token.id).await?;
     let parts = api.lifecycle.parts();
     let detail = json!({"name": request.name.as_ref().map(ProjectName::as_str), "template_set": request.template_set,
-        "image_set": request.image_set, "services": request.services, "resources": body.resources});
+        "image_set": request.image_set, "services": request.services, "plugins": request.plugins, "resources": body.resources});
     people::audit(&parts.store, &parts.clock, &token, "project.update", Some(&project.id), &detail).await?;
     let now = parts.store.project(&project.id).await?.unwrap_or(project);
     let status = if operation.is_some() { StatusCode::ACCEPTED } else { StatusCode::OK };

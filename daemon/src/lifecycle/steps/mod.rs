@@ -7,7 +7,6 @@ mod healthy;
 pub(super) mod images;
 mod network;
 mod owner_password;
-mod post_create;
 pub(super) mod render;
 mod render_context;
 mod retired;
@@ -15,6 +14,7 @@ mod snapshot;
 pub(super) mod stage;
 pub(super) mod start;
 mod volumes;
+mod work;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ use super::Parts;
 use super::planner::{Effect, Whose};
 use crate::backend::{BackendError, ErrorClass, Labels, Observed};
 use crate::domain::{Operation, OperationKind, Project, ServiceName};
+use crate::plugin_host::Hook;
 use crate::plugin_host::hooks::{AccessError, HookError};
 use crate::reach::ProjectReach;
 use crate::secrets::ProjectSecrets;
@@ -164,7 +165,9 @@ pub fn effect(effect: Effect) -> Box<dyn StepEffect> {
         Effect::Up(wave) => Box::new(start::Start { wave, wait: false }),
         Effect::Healthy => Box::new(healthy::Healthy),
         Effect::OwnerPassword => Box::new(owner_password::OwnerPassword),
-        Effect::PostCreate => Box::new(post_create::PostCreate),
+        Effect::PostCreate => Box::new(work::Work(Hook::PostCreate)),
+        Effect::BeforeDelete => Box::new(work::Work(Hook::BeforeDelete)),
+        Effect::AfterResume => Box::new(work::Work(Hook::AfterResume)),
         Effect::Absent => Box::new(absent::Absent),
     }
 }

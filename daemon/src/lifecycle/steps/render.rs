@@ -121,6 +121,7 @@ async fn call_hook(context: &StepContext) -> Result<Vec<RenderedFile>, StepError
         context: render_context::build(context)?,
         files: files.collect(),
         templates: context.set.templates.clone(),
+        choices: context.project.plugins.clone(),
     };
     Ok(context.parts.plugins.render(&context.operation.plugins, input).await?)
 }

@@ -2,6 +2,7 @@
 //! of the call, then bounds what it does.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use wasmtime::component::{HasSelf, Linker};
@@ -9,7 +10,7 @@ use wasmtime::{Engine, Result};
 
 use crate::backend::EngineHealth;
 use crate::plugin_host::grants::Interface;
-use crate::plugin_host::hooks::{self, ServiceRequest};
+use crate::plugin_host::hooks::{self, Memory, MemoryOf, ServiceRequest};
 use crate::plugin_host::state::{CallState, service_name};
 
 /// One set of bindings for the interfaces of all worlds.
@@ -27,6 +28,9 @@ pub mod bindings {
             import supamanager:plugin/db-login@0.1.0;
             import supamanager:plugin/sql@0.1.0;
             import supamanager:plugin/progress@0.1.0;
+            import supamanager:plugin/options@0.1.0;
+            import supamanager:plugin/sign@0.1.0;
+            import supamanager:plugin/memory@0.1.0;
         }",
         world: "supamanager:host/imports",
         imports: { default: async | trappable },
@@ -35,7 +39,7 @@ pub mod bindings {
 
 use bindings::supamanager::plugin::types::{AccessError, Error};
 use bindings::supamanager::plugin::{
-    clock, db_login, engine_health, log, progress, service_http, service_tcp, sql, templates, types,
+    clock, db_login, engine_health, log, memory, options, progress, service_http, service_tcp, sign, sql, templates, types,
 };
 
 /// Bytes kept of a service's answer.
@@ -67,6 +71,9 @@ pub fn link(engine: &Engine, granted: &BTreeSet<Interface>) -> Result<Linker<Cal
             Interface::DbLogin => db_login::add_to_linker::<_, Own>(linker, |state| state)?,
             Interface::Sql => sql::add_to_linker::<_, Own>(linker, |state| state)?,
             Interface::Progress => progress::add_to_linker::<_, Own>(linker, |state| state)?,
+            Interface::Options => options::add_to_linker::<_, Own>(linker, |state| state)?,
+            Interface::Sign => sign::add_to_linker::<_, Own>(linker, |state| state)?,
+            Interface::Memory => memory::add_to_linker::<_, Own>(linker, |state| state)?,
         }
     }
     Ok(linker)
@@ -203,9 +210,8 @@ impl sql::Host for CallState {
             let service = service_name(&service)?;
             self.scope().sql(&service).map_err(hooks::AccessError::Denied)?;
             let deadline = self.deadline(deadline_ms);
-            let run = |access: std::sync::Arc<dyn hooks::ServiceAccess>| async move {
-                access.sql(&service, &role, &statement, deadline).await
-            };
+            let run =
+                |access: Arc<dyn hooks::ServiceAccess>| async move { access.sql(&service, &role, &statement, deadline).await };
             self.ask(deadline, run).await
         };
         Ok(self.answer(Interface::Sql, answer.await).map_err(AccessError::from))
@@ -216,12 +222,64 @@ impl progress::Host for CallState {
     async fn report(&mut self, text: String) -> Result<()> {
         self.count_host_call(Interface::Progress)?;
         let text: String = text.chars().take(PROGRESS_CHARS_MAX).collect();
-        let say = |access: std::sync::Arc<dyn hooks::ServiceAccess>| async move {
+        let say = |access: Arc<dyn hooks::ServiceAccess>| async move {
             access.progress(&text).await;
             Ok(())
         };
         // Nobody listening is no reason to stop.
         let _: std::result::Result<(), _> = self.ask(self.deadline(PROGRESS_MS), say).await;
         Ok(())
+    }
+}
+
+impl options::Host for CallState {
+    async fn get(&mut self) -> Result<String> {
+        self.count_host_call(Interface::Options)?;
+        Ok(self.options().to_owned())
+    }
+}
+
+impl sign::Host for CallState {
+    async fn hmac_sha256(&mut self, secret: String, bytes: Vec<u8>) -> Result<Asked<Vec<u8>>> {
+        self.count_host_call(Interface::Sign)?;
+        let answer = async {
+            self.scope().sign(&secret).map_err(hooks::AccessError::Denied)?;
+            self.ask(self.deadline(u32::MAX), |access| async move { access.hmac_sha256(&secret, &bytes).await }).await
+        };
+        Ok(self.answer(Interface::Sign, answer.await).map_err(AccessError::from))
+    }
+}
+
+impl memory::Host for CallState {
+    async fn get(&mut self, key: String) -> Result<Asked<Option<Vec<u8>>>> {
+        self.remember(|memory, of| async move { memory.get(&of, &key).await }).await
+    }
+
+    async fn set(&mut self, key: String, value: Vec<u8>) -> Result<Asked<()>> {
+        self.remember(|memory, of| async move { memory.set(&of, &key, value).await }).await
+    }
+
+    async fn delete(&mut self, key: String) -> Result<Asked<()>> {
+        self.remember(|memory, of| async move { memory.delete(&of, &key).await }).await
+    }
+
+    async fn keys(&mut self) -> Result<Asked<Vec<String>>> {
+        self.remember(|memory, of| async move { memory.keys(&of).await }).await
+    }
+}
+
+impl CallState {
+    /// Asks what the plugin remembers of the project.
+    async fn remember<T, F>(&mut self, ask: impl FnOnce(Arc<dyn Memory>, MemoryOf) -> F + Send) -> Result<Asked<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = std::result::Result<T, hooks::AccessError>> + Send + 'static,
+    {
+        self.count_host_call(Interface::Memory)?;
+        let answer = match self.memory_of() {
+            Some((memory, of)) => self.outside(self.deadline(u32::MAX), ask(memory, of)).await,
+            None => Err(hooks::AccessError::Denied("this call is about no project, or nothing is remembered here".to_owned())),
+        };
+        Ok(self.answer(Interface::Memory, answer).map_err(AccessError::from))
     }
 }

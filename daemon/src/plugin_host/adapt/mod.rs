@@ -50,13 +50,24 @@ pub struct Verdict {
     pub endpoint: String,
 }
 
-/// What a post-create hook did.
+/// What a hook did that works on a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// Whether anything changed.
     pub changed: bool,
     /// One sentence.
     pub summary: String,
+}
+
+/// What an admit plugin says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// As it is.
+    Admit,
+    /// With these fields another, a JSON object.
+    Amend(String),
+    /// No, in words for whoever asked.
+    Refuse(String),
 }
 
 /// The outer error is the call's (a trap, a limit), the inner one is the plugin's own.
@@ -92,7 +103,19 @@ pub trait Contract: Send + Sync {
     /// Does its work after a creation.
     async fn run(&self, store: &mut Store<CallState>, context: String) -> Answer<Outcome>;
 
-    /// Takes it back.
+    /// Does its work before a project goes.
+    async fn before_delete(&self, store: &mut Store<CallState>, context: String) -> Answer<Outcome>;
+
+    /// Does its work after a resume.
+    async fn after_resume(&self, store: &mut Store<CallState>, context: String) -> Answer<Outcome>;
+
+    /// Looks at what is asked for.
+    async fn admit(&self, store: &mut Store<CallState>, request: String) -> Answer<Decision>;
+
+    /// Hears a message.
+    async fn notify(&self, store: &mut Store<CallState>, message: String) -> Answer<()>;
+
+    /// Takes back what `run` did.
     async fn undo(&self, store: &mut Store<CallState>, context: String, outcome: Outcome) -> Answer<()>;
 }
 

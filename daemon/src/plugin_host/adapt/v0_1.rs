@@ -5,7 +5,7 @@ use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use super::imports_v0_1::bindings::supamanager::plugin::types;
-use super::{Answer, Contract, Description, GuestError, Outcome, Verdict, Wanted};
+use super::{Answer, Contract, Decision, Description, GuestError, Outcome, Verdict, Wanted};
 use crate::domain::ServiceState;
 use crate::plugin_host::hooks::RenderedFile;
 use crate::plugin_host::limits::Hook;
@@ -29,12 +29,20 @@ macro_rules! world {
 world!(render, "supamanager:plugin/render");
 world!(probe, "supamanager:plugin/probe");
 world!(post_create, "supamanager:plugin/post-create");
+world!(admit, "supamanager:plugin/admit");
+world!(before_delete, "supamanager:plugin/before-delete");
+world!(after_resume, "supamanager:plugin/after-resume");
+world!(notify, "supamanager:plugin/notify");
 
 /// A component with the exports of the hooks it is bound to.
 pub struct Plugin {
     render: Option<render::RenderPre<CallState>>,
     probe: Option<probe::ProbePre<CallState>>,
     post_create: Option<post_create::PostCreatePre<CallState>>,
+    admit: Option<admit::AdmitPre<CallState>>,
+    before_delete: Option<before_delete::BeforeDeletePre<CallState>>,
+    after_resume: Option<after_resume::AfterResumePre<CallState>>,
+    notify: Option<notify::NotifyPre<CallState>>,
 }
 
 impl Plugin {
@@ -44,6 +52,10 @@ impl Plugin {
             render: bound(Hook::Render).map(render::RenderPre::new).transpose()?,
             probe: bound(Hook::Probe).map(probe::ProbePre::new).transpose()?,
             post_create: bound(Hook::PostCreate).map(post_create::PostCreatePre::new).transpose()?,
+            admit: bound(Hook::Admit).map(admit::AdmitPre::new).transpose()?,
+            before_delete: bound(Hook::BeforeDelete).map(before_delete::BeforeDeletePre::new).transpose()?,
+            after_resume: bound(Hook::AfterResume).map(after_resume::AfterResumePre::new).transpose()?,
+            notify: bound(Hook::Notify).map(notify::NotifyPre::new).transpose()?,
         })
     }
 }
@@ -56,15 +68,17 @@ fn bound<T>(hook: Option<&T>) -> wasmtime::Result<&T> {
 #[async_trait]
 impl Contract for Plugin {
     async fn describe(&self, store: &mut Store<CallState>) -> wasmtime::Result<Description> {
-        let types::Description { name, version, summary } = if let Some(pre) = &self.render {
-            pre.instantiate_async(&mut *store).await?.call_describe(store).await?
-        } else if let Some(pre) = &self.probe {
-            pre.instantiate_async(&mut *store).await?.call_describe(store).await?
-        } else {
-            let pre = bound(self.post_create.as_ref())?;
-            pre.instantiate_async(&mut *store).await?.call_describe(store).await?
-        };
-        Ok(Description { name, version, summary })
+        macro_rules! ask_the_first {
+            ($($world:ident)*) => {{
+                $(if let Some(pre) = &self.$world {
+                    let instance = pre.instantiate_async(&mut *store).await?;
+                    let types::Description { name, version, summary } = instance.call_describe(store).await?;
+                    return Ok(Description { name, version, summary });
+                })*
+                Err(wasmtime::Error::msg("the plugin is bound to no hook"))
+            }};
+        }
+        ask_the_first!(render probe post_create admit before_delete after_resume notify)
     }
 
     async fn render(
@@ -97,6 +111,34 @@ impl Contract for Plugin {
         let instance = bound(self.post_create.as_ref())?.instantiate_async(&mut *store).await?;
         let answer = instance.call_run(store, &context).await?;
         Ok(answer.map(|post_create::Outcome { changed, summary }| Outcome { changed, summary }).map_err(GuestError::from))
+    }
+
+    async fn before_delete(&self, store: &mut Store<CallState>, context: String) -> Answer<Outcome> {
+        let instance = bound(self.before_delete.as_ref())?.instantiate_async(&mut *store).await?;
+        let answer = instance.call_before_delete(store, &context).await?;
+        Ok(answer.map(|summary| Outcome { changed: true, summary }).map_err(GuestError::from))
+    }
+
+    async fn after_resume(&self, store: &mut Store<CallState>, context: String) -> Answer<Outcome> {
+        let instance = bound(self.after_resume.as_ref())?.instantiate_async(&mut *store).await?;
+        let answer = instance.call_after_resume(store, &context).await?;
+        Ok(answer.map(|summary| Outcome { changed: true, summary }).map_err(GuestError::from))
+    }
+
+    async fn admit(&self, store: &mut Store<CallState>, request: String) -> Answer<Decision> {
+        let instance = bound(self.admit.as_ref())?.instantiate_async(&mut *store).await?;
+        let answer = instance.call_admit(store, &request).await?;
+        let decision = |decision| match decision {
+            admit::Decision::Admit => Decision::Admit,
+            admit::Decision::Amend(fields) => Decision::Amend(fields),
+            admit::Decision::Refuse(words) => Decision::Refuse(words),
+        };
+        Ok(answer.map(decision).map_err(GuestError::from))
+    }
+
+    async fn notify(&self, store: &mut Store<CallState>, message: String) -> Answer<()> {
+        let instance = bound(self.notify.as_ref())?.instantiate_async(&mut *store).await?;
+        Ok(instance.call_notify(store, &message).await?.map_err(GuestError::from))
     }
 
     async fn undo(&self, store: &mut Store<CallState>, context: String, outcome: Outcome) -> Answer<()> {
