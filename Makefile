@@ -27,7 +27,7 @@ build: toolchain
 
 plugins: build ## Build the shipped plugins into target/plugins
 	@sh tests/setup/wasm.sh
-	$(BIN) plugin build --out $(PLUGINS) plugins/*
+	$(BIN) plugin build --shipped --out $(PLUGINS) plugins/*
 
 sandbox: ## Build the sandbox images from Debian packages (cached by content)
 	@sh tests/setup/engine.sh start

@@ -51,6 +51,7 @@ suite lints "$cargo" clippy --locked --workspace --all-targets -- -D warnings
 suite unit "$cargo" test --locked -q --workspace --lib --test fence
 suite examples "$cargo" test --locked -q --workspace --doc
 suite plugin-host env SUPAMANAGER_PLUGINS_DIR="$PWD/target/plugins" "$cargo" test --locked -q --workspace --test plugin_host
+suite plugin-fixtures sh tests/fixtures.sh
 suite sim "$cargo" test --locked -q --workspace --test sim -- --test-threads=1 --nocapture
 suite store "$cargo" test --locked -q --workspace --test store -- --skip postgres::
 suite postgres sh tests/setup/postgres.sh start

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::domain::{InstallationId, Secret};
 use crate::http::{Api, router};
 use crate::lifecycle::{Failpoints, Foundations, Lifecycle, Parts, purge};
-use crate::plugin_host::{HostConfig, PluginHost};
+use crate::plugin_host::{HostConfig, Leave, PluginHost};
 use crate::reach::{Network, Wire};
 use crate::secrets::{MasterKey, new_hex};
 use crate::store::{Lease, ListFilter, Occupied, Store};
@@ -85,6 +85,7 @@ pub async fn serve_on(
     let host = HostConfig {
         memory: Some(Arc::new(Remembering(opened.store.clone()))),
         options: config.options_of_plugins()?,
+        leave: Leave::new(&config.plugin_keys, &config.plugins_unsigned, &config.data_dir).map_err(anyhow::Error::msg)?,
         ..HostConfig::new(&config.plugins_dir, &config.data_dir)
     };
     let plugins = Arc::new(PluginHost::load(host).await.context("plugins_dir")?);

@@ -56,6 +56,10 @@ pub struct Config {
     pub plugins_dir: PathBuf,
     /// Seconds between two looks at that folder; 0: only when asked.
     pub plugins_watch_s: u64,
+    /// Public keys whose plugins are loaded, `NAME=BASE64` of Ed25519 each.
+    pub plugin_keys: Vec<String>,
+    /// Names of plugins that are loaded without a signature.
+    pub plugins_unsigned: Vec<String>,
     /// What plugins are told, as JSON: `{"admit-naming": {"pattern": "^[a-z]"}}`. A project's own choice goes over it.
     pub plugin_options: String,
     /// The folder with `sets/` and `images/`.
@@ -133,6 +137,8 @@ impl Default for Config {
             domain: String::new(),
             plugins_dir: PathBuf::from("./target/plugins"),
             plugins_watch_s: 2,
+            plugin_keys: Vec::new(),
+            plugins_unsigned: Vec::new(),
             plugin_options: "{}".to_owned(),
             templates_dir: PathBuf::from("./templates"),
             regions: vec!["us-east".to_owned()],

@@ -1,6 +1,7 @@
 //! What a stack is made of is decided by plugins on disk: with none there is no stack, with another there is another.
 
 mod hooks;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,7 +26,13 @@ async fn an_empty_plugin_folder_answers_no_render_plugin() {
 async fn a_one_label_change_in_a_render_plugin_shows_in_docker_inspect() {
     let work = scratch("labelled");
     let folder = plugins_with_a_changed_renderer(&work);
-    let daemon = Daemon::ready("labelled", Options::tiny().set("SUPAMANAGER_PLUGINS_DIR", folder.display().to_string())).await;
+    let daemon = Daemon::ready(
+        "labelled",
+        Options::tiny()
+            .set("SUPAMANAGER_PLUGINS_DIR", folder.display().to_string())
+            .set("SUPAMANAGER_PLUGINS_UNSIGNED", "render-supabase"),
+    )
+    .await;
     let project = daemon.api.healthy(json!({"name": "labelled"})).await;
     let id = project["id"].as_str().expect("an id");
     for service in ["back", "front"] {
@@ -66,8 +73,9 @@ async fn what_plugins_cost_is_answered_by_plugin_and_hook() {
     let all = daemon.api.get("/platform/plugins").await.body;
     let names: Vec<&str> =
         all["plugins"].as_array().expect("a list").iter().filter_map(|plugin| plugin["name"].as_str()).collect();
-    assert_eq!(names, ["post-create-sql", "probe-service", "render-supabase"]);
+    assert_eq!(names, ["admit-naming", "post-create-buckets", "post-create-sql", "probe-service", "render-supabase"]);
     let one = daemon.api.get("/platform/plugins/probe-service").await.body;
+    assert_eq!((one["provenance"].as_str(), one["granted"].as_array().map(Vec::len)), (Some("shipped"), Some(3)), "{one:#}");
     let (hook, usage) = (&one["hooks"][0], &one["hooks"][0]["usage"]);
     assert_eq!((hook["hook"].as_str(), hook["limits"]["wall_ms"].as_u64()), (Some("probe"), Some(5_000)), "{one:#}");
     assert!(usage["calls"]["ok"].as_u64() > Some(0) && usage["cpu_seconds"].as_f64() > Some(0.0), "{usage:#}");
@@ -77,14 +85,15 @@ async fn what_plugins_cost_is_answered_by_plugin_and_hook() {
 }
 
 /// The same code under another digest: a custom section, which says nothing, at its end.
-fn another_version(plugin: &Path, mark: u8) {
+fn another_version(plugin: &Path, mark: u8) -> String {
     let (file, manifest) = (plugin.join("plugin.wasm"), plugin.join("plugin.toml"));
     let mut bytes = std::fs::read(&file).expect("the component");
     let before = sha256(&bytes);
     bytes.extend([0, 3, 1, b'v', mark]);
     let text = std::fs::read_to_string(&manifest).expect("the manifest").replace(&before, &sha256(&bytes));
-    std::fs::write(&file, bytes).expect("written");
+    std::fs::write(&file, &bytes).expect("written");
     std::fs::write(&manifest, text).expect("written");
+    format!("sha256:{}", sha256(&bytes))
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
@@ -99,19 +108,26 @@ async fn running(daemon: &Daemon) -> String {
 async fn the_health_plugin_of_a_running_project_is_swapped_and_put_back() {
     let work = scratch("swapped");
     copy_plugins(&work);
-    let options = Options::tiny().set("SUPAMANAGER_PLUGINS_DIR", work.display().to_string()).expecting("was refused");
+    let options = Options::tiny().set("SUPAMANAGER_PLUGINS_DIR", work.display().to_string());
+    let options = options.set("SUPAMANAGER_PLUGINS_UNSIGNED", "probe-service").expecting("was refused");
     let mut daemon = Daemon::ready("swapped", options).await;
     let project = daemon.api.healthy(json!({"name": "swapped"})).await;
     let id = project["id"].as_str().expect("an id").to_owned();
     let first = running(&daemon).await;
 
-    another_version(&work.join("probe-service"), 1);
+    let second = another_version(&work.join("probe-service"), 1);
+    let shown = daemon.command(&["plugin", "grant", "probe-service"]);
+    assert!(shown.contains("db-login") && shown.contains(&second) && !shown.contains("granted"), "{shown}");
+    let listed = daemon.command(&["plugin", "list"]);
+    assert!(listed.contains("NOT LOADED") && listed.contains("shipped"), "{listed}");
+    let granted = daemon.command(&["plugin", "grant", "probe-service", "--digest", &second]);
+    assert!(granted.contains("granted"), "{granted}");
     let begun = Instant::now();
     while running(&daemon).await == first {
         assert!(begun.elapsed() < Duration::from_secs(40), "the folder is looked at every 2 s\n{}", daemon.log());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let second = running(&daemon).await;
+    assert_eq!(running(&daemon).await, second);
     let said = daemon.command(&["plugin", "rollback", "probe-service"]);
     assert!(said.contains("replaced") && said.contains(&first) && said.contains(&second), "{said}");
     daemon.stop();

@@ -109,7 +109,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             store::run(command, &config, secret.as_ref()).await?;
         }
         Command::Project { command } => return project::run(command).await,
-        Command::Plugin { command } => plugin::run(command, &load()?.0.plugins_dir).await?,
+        Command::Plugin { command } => plugin::run(command, &load()?.0).await?,
         Command::Doctor(args) => {
             let (config, secret) = load()?;
             return doctor::run(args, &config, secret).await;

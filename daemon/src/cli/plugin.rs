@@ -1,6 +1,10 @@
 //! `supamanager plugin`: an author's and an operator's view of plugins, by the same code that loads them in the daemon;
 //! and, over REST, changing those that run.
 
+mod author;
+mod leave;
+mod package;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -9,8 +13,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::Client;
+use crate::config::Config;
 use crate::plugin_host::build::Builder;
-use crate::plugin_host::{HookInfo, HostConfig, Limits, PluginHost, PluginInfo};
+use crate::plugin_host::{HookInfo, Limits, PluginHost, PluginInfo};
 
 /// What to do with plugins.
 #[derive(Debug, Subcommand)]
@@ -23,9 +28,54 @@ pub enum PluginCommand {
         /// What the compiler makes on the way, to share between builds; .build in the folder of --out by default
         #[arg(long, value_name = "DIR")]
         build_dir: Option<PathBuf>,
+        /// Record them as shipped: those of the daemon's own repository, which need no signature and no grant
+        #[arg(long)]
+        shipped: bool,
         /// The crates; the current folder when none is named
         #[arg(value_name = "CRATE_DIR", default_value = ".")]
         crates: Vec<PathBuf>,
+    },
+    /// Build a crate and say, step by step, what a daemon would make of it
+    Check {
+        /// The crate
+        #[arg(value_name = "CRATE_DIR", default_value = ".")]
+        path: PathBuf,
+    },
+    /// Call a hook once, with what a fixture file says
+    Run {
+        /// The crate, or the folder of a plugin that was built
+        #[arg(value_name = "DIR", default_value = ".")]
+        path: PathBuf,
+        /// A JSON file: `input`, and `host` for what the plugin asks of the project
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
+        /// Which hook, where the plugin has several
+        #[arg(long)]
+        hook: Option<String>,
+    },
+    /// Hold every fixture of a plugin against what it expects
+    Test {
+        /// The crate, or the folder of a plugin that was built
+        #[arg(value_name = "DIR", default_value = ".")]
+        path: PathBuf,
+        /// Where the fixtures are, if not in `fixtures` of the crate
+        #[arg(long, value_name = "DIR")]
+        fixtures: Option<PathBuf>,
+        /// Write down what comes as what is expected
+        #[arg(long)]
+        record: bool,
+    },
+    /// Call a hook again and again: times, processor time and memory, each beside its limit
+    Bench {
+        /// The crate, or the folder of a plugin that was built
+        #[arg(value_name = "DIR", default_value = ".")]
+        path: PathBuf,
+        /// The fixture to call with, if not the first one of the crate
+        #[arg(long, value_name = "FILE")]
+        input: Option<PathBuf>,
+        /// How often
+        #[arg(long, default_value_t = 1_000)]
+        calls: usize,
     },
     /// List the plugins that a daemon would load
     List,
@@ -39,6 +89,57 @@ pub enum PluginCommand {
         #[arg(long, value_name = "DIGEST")]
         to: Option<String>,
     },
+    /// Pack a plugin that was built into one file
+    Pack {
+        /// The folder of the plugin
+        path: PathBuf,
+        /// The file; NAME-VERSION.plugin here by default
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Put such a file into the plugin folder; without its digest it is only said
+    Install {
+        /// A path, or an http:// address
+        #[arg(value_name = "FILE|URL")]
+        source: String,
+        /// The digest of the file that is meant
+        #[arg(long, value_name = "DIGEST")]
+        digest: Option<String>,
+    },
+    /// Make a pair of keys to sign plugins with
+    Keygen {
+        /// What the key is called where it is trusted
+        name: String,
+        /// Where the secret half goes
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Sign a plugin that was built
+    Sign {
+        /// The folder of the plugin
+        path: PathBuf,
+        /// The secret key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Say where a plugin comes from, and fail if a daemon of this configuration would not load it
+    Verify {
+        /// The folder of the plugin
+        path: PathBuf,
+    },
+    /// Show what a plugin that is not shipped asks for, and grant it
+    Grant {
+        /// The plugin, as its folder is called
+        name: String,
+        /// The digest it was looked at with; without it nothing is granted
+        #[arg(long, value_name = "DIGEST")]
+        digest: Option<String>,
+    },
+    /// Take a grant back
+    Revoke {
+        /// The plugin
+        name: String,
+    },
     /// Show what one plugin imports, may use and is
     Inspect {
         /// The folder of the plugin
@@ -46,17 +147,28 @@ pub enum PluginCommand {
     },
 }
 
-/// Runs a command; `plugins_dir` is the configured folder.
+/// Runs a command.
 ///
 /// # Errors
 /// What is wrong, with the way out.
-pub async fn run(command: PluginCommand, plugins_dir: &Path) -> anyhow::Result<()> {
+pub async fn run(command: PluginCommand, config: &Config) -> anyhow::Result<()> {
     match command {
-        PluginCommand::Build { out, build_dir, crates } => {
+        PluginCommand::Build { out, build_dir, shipped, crates } => {
             let builder = Builder::new(&std::env::vars_os().collect(), &out, build_dir.as_deref()).await?;
-            build(&builder, &crates).await
+            build(&builder.shipped(shipped), &crates).await
         }
-        PluginCommand::List => list(plugins_dir).await,
+        PluginCommand::Check { path } => author::check(&path).await,
+        PluginCommand::Run { path, input, hook } => author::run(&path, &input, hook.as_deref()).await,
+        PluginCommand::Test { path, fixtures, record } => author::test(&path, fixtures.as_deref(), record).await,
+        PluginCommand::Bench { path, input, calls } => author::bench(&path, input.as_deref(), calls).await,
+        PluginCommand::List => list(config).await,
+        PluginCommand::Pack { path, out } => package::pack(&path, out.as_deref()).await,
+        PluginCommand::Install { source, digest } => package::install(&source, digest.as_deref(), &config.plugins_dir).await,
+        PluginCommand::Keygen { name, out } => leave::keygen(&name, &out),
+        PluginCommand::Sign { path, key } => leave::sign_folder(&path, &key),
+        PluginCommand::Verify { path } => leave::verify(&path, config).await,
+        PluginCommand::Grant { name, digest } => leave::grant(&name, digest.as_deref(), config).await,
+        PluginCommand::Revoke { name } => leave::revoke(&name, config),
         PluginCommand::Inspect { path } => inspect(&path).await,
         PluginCommand::Reload => reload(&Client::from_environment()?).await,
         PluginCommand::Rollback { name, to } => rollback(&Client::from_environment()?, &name, to).await,
@@ -75,15 +187,15 @@ async fn build(builder: &Builder, crates: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn list(folder: &Path) -> anyhow::Result<()> {
-    let config = HostConfig::without_cache(folder);
-    let plugins = PluginHost::load(config).await?.list();
+async fn list(config: &Config) -> anyhow::Result<()> {
+    let plugins = leave::judged(config).await?;
     if plugins.is_empty() {
-        println!("no plugins in {}: build the shipped ones with `make plugins`", folder.display());
+        println!("no plugins in {}: build the shipped ones with `make plugins`", config.plugins_dir.display());
     }
-    for plugin in plugins {
+    for (plugin, judged) in plugins {
         let hooks: Vec<&str> = plugin.hooks.iter().map(|hook| hook.hook.as_str()).collect();
-        println!("{:<24} {:<10} {:<12} {}", plugin.name, plugin.version, hooks.join(","), plugin.digest);
+        let judged = judged.unwrap_or_else(|refusal| format!("NOT LOADED: {refusal}"));
+        println!("{:<24} {:<10} {:<12} {} {judged}", plugin.name, plugin.version, hooks.join(","), plugin.digest);
     }
     Ok(())
 }
@@ -127,7 +239,11 @@ fn show(plugin: &PluginInfo) {
     println!("name      {}\nversion   {}\nsummary   {}", plugin.name, plugin.version, plugin.summary);
     println!("digest    {}\ncontract  {}\nsize      {} KiB", plugin.digest, plugin.contract, plugin.size.div_ceil(1024));
     let imports: Vec<&str> = plugin.imports.iter().map(|interface| interface.as_str()).collect();
+    println!("from      {}", plugin.provenance);
     println!("imports   {}", if imports.is_empty() { "nothing".to_owned() } else { imports.join(", ") });
+    for line in plugin.reaches.lines() {
+        println!("asks for  {line}");
+    }
     for HookInfo { hook, order, on_failure, limits, .. } in &plugin.hooks {
         println!("hook      {} (order {order}, a failure is {on_failure:?})", hook.as_str());
         println!("    wall clock   {} ms\n    CPU          {} ms", limits.wall.as_millis(), limits.cpu.as_millis());

@@ -16,6 +16,7 @@ use super::limits::Limits;
 use super::load::{self, COMPONENT_FILE, LoadError, Loader, MANIFEST_FILE};
 pub use super::toolchain::Environment;
 use super::toolchain::{self, TARGET, Toolchain, ToolchainError};
+use super::trust;
 
 /// With a standard library to compile and a cold cache of crates, on a slow machine.
 const CARGO_DEADLINE: Duration = Duration::from_secs(45 * 60);
@@ -97,6 +98,7 @@ pub struct Builder {
     out: PathBuf,
     build_dir: PathBuf,
     loader: Loader,
+    shipped: bool,
 }
 
 impl Builder {
@@ -111,7 +113,13 @@ impl Builder {
         let build_dir =
             build_dir.map_or_else(|| Ok(out.join(".build")), |folder| std::path::absolute(folder).map_err(io(folder)))?;
         let (environment, loader) = (toolchain::nested_environment(outer), Loader::alone(Limits::default())?);
-        Ok(Self { toolchain, environment, out, build_dir, loader })
+        Ok(Self { toolchain, environment, out, build_dir, loader, shipped: false })
+    }
+
+    /// Records what it builds as shipped: the plugins of the daemon's own repository.
+    #[must_use]
+    pub fn shipped(self, shipped: bool) -> Self {
+        Self { shipped, ..self }
     }
 
     /// One line about the toolchain, for people.
@@ -140,6 +148,9 @@ impl Builder {
             package.name, package.version
         );
         let built = self.place(&package.name, &manifest, &component)?;
+        if self.shipped {
+            trust::record(&self.out, &package.name, &manifest).map_err(io(&self.out))?;
+        }
         let plugin = load::load(&self.loader, &built).await?;
         let imports = plugin.imports.iter().map(|interface| interface.as_str()).collect();
         Ok(Built { name: package.name, folder: built, size: component.len(), digest: plugin.digest, imports })

@@ -37,11 +37,16 @@ pub struct Callee {
 }
 
 /// What one call used.
-#[derive(Default)]
-struct Used {
-    cpu: Duration,
-    memory_bytes: usize,
-    host_calls: u32,
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Used {
+    /// From its beginning to its answer, a wait for a slot included.
+    pub took: Duration,
+    /// Processor time of the guest.
+    pub cpu: Duration,
+    /// Linear memory, at its largest.
+    pub memory_bytes: usize,
+    /// Calls into the host.
+    pub host_calls: u32,
 }
 
 /// Runs `body` in a new store on the plugin threads.
@@ -59,19 +64,35 @@ where
     T: Send + 'static,
     B: for<'a> FnOnce(&'a dyn Contract, &'a mut Store<CallState>) -> BoxFuture<'a, Answer<T>> + Send + 'static,
 {
+    measured(engine, callee, surroundings, span, body).await.0
+}
+
+/// The same, with what it used.
+pub async fn measured<T, B>(
+    engine: &WasmEngine,
+    callee: &Callee,
+    surroundings: Surroundings,
+    span: tracing::Span,
+    body: B,
+) -> (Result<T, HookError>, Used)
+where
+    T: Send + 'static,
+    B: for<'a> FnOnce(&'a dyn Contract, &'a mut Store<CallState>) -> BoxFuture<'a, Answer<T>> + Send + 'static,
+{
     let (started, project) = (Instant::now(), surroundings.project.clone());
     let mut used = Used::default();
     let result = within_limits(engine, callee, surroundings, span.clone(), body, &mut used).await;
-    let (took, error) = (started.elapsed(), result.as_ref().err());
-    span.in_scope(|| report(callee, took, &used, error));
+    used.took = started.elapsed();
+    let error = result.as_ref().err();
+    span.in_scope(|| report(callee, &used, error));
     callee.metrics.ended(Ended {
-        took,
+        took: used.took,
         cpu: used.cpu,
         memory_bytes: used.memory_bytes,
         limit: error.and_then(HookError::limit).unwrap_or_default(),
         error: error.map(|error| CallError { at: engine.clock().now(), project, code: error.code(), message: error.to_string() }),
     });
-    result
+    (result, used)
 }
 
 async fn within_limits<T, B>(
@@ -181,9 +202,9 @@ fn bounded(mut words: String) -> String {
     words
 }
 
-fn report(callee: &Callee, took: Duration, used: &Used, error: Option<&HookError>) {
+fn report(callee: &Callee, used: &Used, error: Option<&HookError>) {
     tracing::debug!(
-        duration_ms = took.as_secs_f64() * 1e3,
+        duration_ms = used.took.as_secs_f64() * 1e3,
         cpu_ms = used.cpu.as_secs_f64() * 1e3,
         memory_bytes = used.memory_bytes,
         host_calls = used.host_calls,

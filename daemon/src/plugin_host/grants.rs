@@ -74,6 +74,29 @@ impl Interface {
         }
     }
 
+    /// Whether it leads out of the call: such an interface is granted, not only requested.
+    pub fn reaches_out(self) -> bool {
+        matches!(self, Self::ServiceHttp | Self::ServiceTcp | Self::DbLogin | Self::Sql | Self::Sign)
+    }
+
+    /// What it lets a plugin do, for people.
+    pub fn means(self) -> &'static str {
+        match self {
+            Self::Log => "lines for the log",
+            Self::Templates => "the texts of the template set",
+            Self::Clock => "the time",
+            Self::ServiceHttp => "HTTP to services of the project that the call is about",
+            Self::ServiceTcp => "connections to services of the project that the call is about",
+            Self::EngineHealth => "the container engine's verdict on a service",
+            Self::DbLogin => "whether a role of the project's database gets in; the host has the password",
+            Self::Sql => "statements in the project's database, never as a superuser",
+            Self::Progress => "how far it has come",
+            Self::Options => "what the operator and the project's people chose",
+            Self::Sign => "signatures under secrets of the project that plugin.toml lists",
+            Self::Memory => "64 KiB that it keeps of each project",
+        }
+    }
+
     /// The interface of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|interface| interface.as_str() == name)

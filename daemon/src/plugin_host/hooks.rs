@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::backend::{EngineHealth, ErrorClass};
 use crate::domain::{OperationId, PluginChoices, ProjectRef, ServiceName, ServiceState};
@@ -165,7 +165,7 @@ pub struct RenderInput {
 }
 
 /// One file that a render hook made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenderedFile {
     /// Relative, without `..`, checked by the host.
     pub path: String,

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value};
 
+use super::approvals::{Approvals, Leave};
 use super::call;
 use super::grants::Scope;
 use super::hooks::{HookError, Memory, Pins, ProbeInput, ProbeReport, RenderInput, RenderedFile, ServiceAccess};
@@ -41,13 +42,16 @@ pub struct HostConfig {
     pub memory: Option<Arc<dyn Memory>>,
     /// What the operator has them told: plugin -> options.
     pub options: BTreeMap<String, Map<String, Value>>,
+    /// Whose plugins are loaded, and what was granted to them.
+    pub leave: Leave,
 }
 
 impl HostConfig {
     /// The daemon's: compiled plugins are kept in its data folder, limits are the defaults.
     pub fn new(folder: &Path, data_dir: &Path) -> Self {
         let (cache, versions) = (Some(data_dir.join("cache")), Some(data_dir.join("plugins")));
-        Self { cache, versions, ..Self::without_cache(folder) }
+        let leave = Leave { approvals: Approvals::in_folder(data_dir), ..Leave::default() };
+        Self { cache, versions, leave, ..Self::without_cache(folder) }
     }
 
     /// Every load compiles, and no version is kept.
@@ -61,6 +65,7 @@ impl HostConfig {
             metrics: PluginMetrics::default(),
             memory: None,
             options: BTreeMap::new(),
+            leave: Leave::default(),
         }
     }
 }
@@ -86,7 +91,7 @@ impl PluginHost {
     /// # Errors
     /// The first plugin that is broken, with the file and the way out.
     pub async fn load(config: HostConfig) -> Result<Self, LoadError> {
-        let loader = Loader::start(config.limits, config.cache.as_deref(), config.clock, config.metrics)?;
+        let loader = Loader::start(config.limits, config.cache.as_deref(), config.clock, config.metrics, config.leave)?;
         let (folder, versions) = (config.folder, config.versions.map(Versions::new));
         let (current, retired, changing) = Default::default();
         let (memory, operators_options) = (config.memory, config.options);
@@ -96,9 +101,10 @@ impl PluginHost {
             tracing::info!(
                 plugin.id = plugin.name,
                 plugin.digest = plugin.digest,
-                "plugin `{}` {} is loaded",
+                "plugin `{}` {} is loaded, {}",
                 plugin.name,
-                plugin.version
+                plugin.version,
+                plugin.provenance
             );
         }
         Ok(host)

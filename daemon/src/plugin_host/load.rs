@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
 use super::adapt;
+use super::approvals::Leave;
 use super::cache::Cache;
 use super::call::{self, Callee};
 use super::engine::WasmEngine;
@@ -21,6 +22,7 @@ use super::limits::{Hook, Limits};
 use super::manifest::{Binding, Manifest};
 use super::settings::Settings;
 use super::state::Surroundings;
+use super::trust::Provenance;
 use crate::clock::Clock;
 use crate::domain::PluginChoices;
 use crate::telemetry::PluginMetrics;
@@ -55,6 +57,30 @@ pub enum LoadError {
         file: PathBuf,
         /// What is wrong, and the way out.
         problem: String,
+    },
+    /// It comes from nobody who is trusted.
+    #[error("{}: {problem}", file.display())]
+    Untrusted {
+        /// Its plugin.toml.
+        file: PathBuf,
+        /// Why, and the way out.
+        problem: String,
+    },
+    /// It reaches further than the operator granted.
+    #[error(
+        "{}: it asks for what was not granted to {digest}: {}. Grant it with `supamanager plugin grant {name}`",
+        file.display(),
+        asks.join("; ")
+    )]
+    NotGranted {
+        /// Its plugin.toml.
+        file: PathBuf,
+        /// Its name.
+        name: String,
+        /// Its digest.
+        digest: String,
+        /// A line each.
+        asks: Vec<String>,
     },
     /// plugin.wasm is not the one that plugin.toml was written for.
     #[error("{}: its sha256 is {found}, plugin.toml says {expected}: build the plugin again, or take both files from one place", file.display())]
@@ -127,6 +153,8 @@ pub struct Plugin {
     pub imports: BTreeSet<Interface>,
     /// Its hooks.
     pub bound: Vec<Bound>,
+    /// Where it comes from.
+    pub provenance: Provenance,
     /// What its options are held against.
     pub settings: Option<Settings>,
 }
@@ -186,6 +214,8 @@ pub struct Loader {
     pub limits: Limits,
     /// Where loads and calls are counted.
     pub metrics: PluginMetrics,
+    /// Whose plugins are loaded, and what was granted to them.
+    pub leave: Leave,
 }
 
 impl Loader {
@@ -193,17 +223,23 @@ impl Loader {
     ///
     /// # Errors
     /// [`LoadError::Engine`].
-    pub fn start(limits: Limits, cache: Option<&Path>, clock: Clock, metrics: PluginMetrics) -> Result<Self, LoadError> {
+    pub fn start(
+        limits: Limits,
+        cache: Option<&Path>,
+        clock: Clock,
+        metrics: PluginMetrics,
+        leave: Leave,
+    ) -> Result<Self, LoadError> {
         let engine = Arc::new(WasmEngine::start(&limits, clock).map_err(LoadError::Engine)?);
-        Ok(Self { engine, cache: cache.and_then(Cache::open), limits, metrics })
+        Ok(Self { engine, cache: cache.and_then(Cache::open), limits, metrics, leave })
     }
 
-    /// For a command that looks at one plugin.
+    /// For a command that looks at one plugin and calls it for nobody.
     ///
     /// # Errors
     /// [`LoadError::Engine`].
     pub fn alone(limits: Limits) -> Result<Self, LoadError> {
-        Self::start(limits, None, Clock::system(), PluginMetrics::default())
+        Self::start(limits, None, Clock::system(), PluginMetrics::default(), Leave::of_everything())
     }
 }
 
@@ -219,6 +255,7 @@ pub async fn load(loader: &Loader, folder: &Path) -> Result<Plugin, LoadError> {
     let wrong = |problem| LoadError::Manifest { file: manifest_file.clone(), problem };
     let granted = manifest.granted().map_err(wrong)?;
     let settings = manifest.settings.as_ref().map(Settings::new).transpose().map_err(wrong)?;
+    let provenance = loader.leave.judge(folder, &text, &manifest)?;
     let bytes = read_component(folder, &manifest)?;
     let size = bytes.len();
     let (component, from_cache) = compile(loader, &manifest.sha256, bytes, &file).await?;
@@ -241,7 +278,7 @@ pub async fn load(loader: &Loader, folder: &Path) -> Result<Plugin, LoadError> {
     let summary = describe(engine, &asked, &manifest, &file).await?;
     let digest = format!("sha256:{}", manifest.sha256);
     loader.metrics.loaded(&manifest.name, from_cache, begun.elapsed());
-    Ok(Plugin { settings, digest, manifest, text, summary, size, imports, bound })
+    Ok(Plugin { provenance, settings, digest, manifest, text, summary, size, imports, bound })
 }
 
 /// The text of a plugin's manifest, and what it says.

@@ -137,9 +137,9 @@ impl Manifest {
         self.hooks.iter().map(|binding| binding.hook).collect()
     }
 
-    /// Whether a project may switch it and choose its options. Whoever admits and hears is the operator's.
+    /// Whether a project may switch it and choose its options. Whoever only admits and hears is the operator's.
     pub fn is_a_projects_choice(&self) -> bool {
-        !self.hooks.iter().any(|binding| matches!(binding.hook, Hook::Admit | Hook::Notify))
+        self.hooks.iter().any(|binding| !matches!(binding.hook, Hook::Admit | Hook::Notify))
     }
 
     /// What it gets of what it requests.

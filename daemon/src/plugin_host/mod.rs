@@ -8,6 +8,7 @@
 //! the folder or of the kept `versions`.
 
 mod adapt;
+mod approvals;
 mod asked;
 mod breaker;
 pub mod build;
@@ -24,18 +25,25 @@ mod manifest;
 mod meter;
 mod output;
 mod registry;
+mod scripted;
 mod settings;
 mod state;
 mod swap;
 mod toolchain;
+mod trial;
+mod trust;
 mod versions;
 mod work;
 
+pub use approvals::{Approval, Approvals, Leave, Reaches};
 pub use grants::Interface;
 pub use host::{HostConfig, PluginHost};
 pub use limits::{Hook, HookLimits, Limits};
 pub use load::{COMPONENT_FILE, LoadError, MANIFEST_FILE};
 pub use manifest::OnFailure;
 pub use registry::{HookInfo, PluginInfo};
+pub use scripted::Exchange;
 pub use swap::{Change, Fate, RollbackError};
+pub use trial::{Bench, Trial, Tried};
+pub use trust::{Provenance, SIGNATURE_FILE, new_key, record, sign};
 pub use work::Worker;

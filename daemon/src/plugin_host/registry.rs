@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::approvals::Reaches;
 use super::breaker::Breaker;
 use super::grants::Interface;
 use super::hooks::Pins;
@@ -31,6 +32,10 @@ pub struct PluginInfo {
     pub size: usize,
     /// What the component imports.
     pub imports: Vec<Interface>,
+    /// `shipped`, `signed by KEY` or `unsigned`.
+    pub provenance: String,
+    /// In what it reaches beyond its own call.
+    pub reaches: Reaches,
     /// Its hooks.
     pub hooks: Vec<HookInfo>,
     /// Whether it runs only for projects that chose it.
@@ -148,6 +153,8 @@ pub fn info(plugin: &Plugin) -> PluginInfo {
         size: plugin.size,
         imports: plugin.imports.iter().copied().collect(),
         hooks: plugin.bound.iter().map(hook).collect(),
+        provenance: plugin.provenance.to_string(),
+        reaches: Reaches::of(&plugin.manifest),
         opt_in: plugin.manifest.opt_in,
         settings: plugin.settings.as_ref().map(|settings| settings.schema.clone()),
     }

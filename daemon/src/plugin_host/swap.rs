@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::host::PluginHost;
 use super::load::{self, LoadError, Plugin};
 use super::registry::Registry;
+use super::trust::{self, Provenance};
 use super::versions::Held;
 
 /// Replaced plugins kept in memory; older ones are loaded again when an operation asks for them.
@@ -130,6 +131,8 @@ impl PluginHost {
                     };
                     (Some(plugin), fate, None)
                 }
+                // Somebody took the leave back: what ran has none either.
+                Err(error) if running.is_some_and(|running| self.lost_leave(running)) => (None, Fate::Removed, Some(error)),
                 Err(error) => (running.cloned(), Fate::Refused, Some(error)),
             };
             let to = plugin.as_ref().map(|plugin| plugin.digest.clone());
@@ -150,7 +153,7 @@ impl PluginHost {
         let (text, manifest) = load::read_manifest(folder)?;
         let wanted = format!("sha256:{}", manifest.sha256);
         if let Some((digest, folder)) = self.held(name, &wanted) {
-            if let Some(running) = running.filter(|running| running.digest == digest) {
+            if let Some(running) = running.filter(|running| running.digest == digest && !self.lost_leave(running)) {
                 return Ok(running.clone());
             }
             match self.load_and_keep(&folder).await {
@@ -160,12 +163,20 @@ impl PluginHost {
         }
         match running.filter(|running| running.digest == wanted && running.text == text) {
             Some(running) => {
+                self.loader.leave.judge(folder, &text, &manifest)?;
                 // What runs is whole; what the next start would find may not be.
                 load::read_component(folder, &manifest)?;
                 Ok(running.clone())
             }
             None => self.load_and_keep(folder).await,
         }
+    }
+
+    /// Whether a plugin that runs would not be let in any more: not trusted, or not granted what it asks for.
+    fn lost_leave(&self, plugin: &Plugin) -> bool {
+        let folder = self.kept(&plugin.manifest.name, &plugin.digest).map(|(_, folder)| folder);
+        let folder = folder.unwrap_or_else(|| self.folder.join(&plugin.manifest.name));
+        plugin.provenance != Provenance::Shipped && self.loader.leave.judge(&folder, &plugin.text, &plugin.manifest).is_err()
     }
 
     /// The version that runs in place of the folder's, if the folder still has the one that it was put in place of.
@@ -240,11 +251,11 @@ impl PluginHost {
         let next = Arc::new(next);
         let before = std::mem::replace(&mut *self.current.write().unwrap_or_else(|poison| poison.into_inner()), next.clone());
         for plugin in before.plugins().iter().filter(|old| !next.plugins().iter().any(|new| Arc::ptr_eq(old, new))) {
-            self.loader.metrics.gone(&plugin.manifest.name, &plugin.manifest.version, &plugin.digest);
+            self.loader.metrics.gone(&plugin.manifest.name, &plugin.manifest.version, &plugin.digest, plugin.provenance.as_str());
             self.retire(plugin.clone());
         }
         for plugin in next.plugins() {
-            self.loader.metrics.runs(&plugin.manifest.name, &plugin.manifest.version, &plugin.digest);
+            self.loader.metrics.runs(&plugin.manifest.name, &plugin.manifest.version, &plugin.digest, plugin.provenance.as_str());
         }
     }
 
@@ -264,7 +275,7 @@ impl PluginHost {
         }
         let retired = self.retired.lock().unwrap_or_else(|poison| poison.into_inner()).iter().find(is_it).cloned();
         if retired.is_some() {
-            return retired;
+            return retired.filter(|plugin| !self.lost_leave(plugin));
         }
         let (_, folder) = self.kept(name, digest)?;
         let plugin = load::load(&self.loader, &folder).await.map(Arc::new);
@@ -273,15 +284,29 @@ impl PluginHost {
         Some(plugin)
     }
 
+    /// Everything that decides what runs: when each file was written, and its length.
+    fn files(&self) -> BTreeMap<PathBuf, Option<(SystemTime, u64)>> {
+        let folders = load::plugin_folders(&self.folder).unwrap_or_default();
+        let of_a_plugin = [load::MANIFEST_FILE, load::COMPONENT_FILE, trust::SIGNATURE_FILE];
+        let files = folders.iter().flat_map(|folder| of_a_plugin.map(|file| folder.join(file)));
+        let grants = self.loader.leave.approvals.file().map(Path::to_owned);
+        let looked = files.chain([self.folder.join(trust::SHIPPED_FILE)]).chain(grants).map(|file| {
+            let known = std::fs::metadata(&file).ok();
+            let written = known.and_then(|known| Some((known.modified().ok()?, known.len())));
+            (file, written)
+        });
+        looked.collect()
+    }
+
     /// Reloads when the files of a plugin have changed and have been left alone for a round.
     pub async fn watch(&self, every: Duration, stop: CancellationToken) {
-        let (mut taken, mut before) = (files(&self.folder), None);
+        let (mut taken, mut before) = (self.files(), None);
         loop {
             tokio::select! {
                 () = tokio::time::sleep(every) => {}
                 () = stop.cancelled() => return,
             }
-            let now = files(&self.folder);
+            let now = self.files();
             if now != taken && before.as_ref() == Some(&now) {
                 if let Err(error) = self.reload().await {
                     tracing::warn!(%error, "the plugins were not looked at again: those that ran go on");
@@ -291,18 +316,6 @@ impl PluginHost {
             before = Some(now);
         }
     }
-}
-
-/// When each file was written, and its length.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Option<(SystemTime, u64)>> {
-    let folders = load::plugin_folders(folder).unwrap_or_default();
-    let files = folders.iter().flat_map(|folder| [load::MANIFEST_FILE, load::COMPONENT_FILE].map(|file| folder.join(file)));
-    let looked = files.map(|file| {
-        let known = std::fs::metadata(&file).ok();
-        let written = known.and_then(|known| Some((known.modified().ok()?, known.len())));
-        (file, written)
-    });
-    looked.collect()
 }
 
 fn with(change: Change, error: Option<LoadError>) -> Change {

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::load::{COMPONENT_FILE, MANIFEST_FILE, Plugin, sha256_hex};
+use super::trust::{self, Provenance, SIGNATURE_FILE};
 
 /// Versions kept of one plugin.
 const KEPT: usize = 5;
@@ -57,7 +58,7 @@ impl Versions {
     }
 
     /// Keeps what was just loaded from `from`, and lets go of the oldest beyond [`KEPT`]. One that is kept already stays as
-    /// it is, but for its plugin.toml.
+    /// it is, but for its plugin.toml and its signature.
     ///
     /// # Errors
     /// When it cannot be written, or is not what was loaded any more.
@@ -65,7 +66,7 @@ impl Versions {
         let name = &plugin.manifest.name;
         let versions = self.of(name);
         if let Some(kept) = versions.iter().find(|version| version.digest == plugin.digest) {
-            return if kept.folder == from { Ok(()) } else { write(&kept.folder.join(MANIFEST_FILE), plugin.text.as_bytes()) };
+            return if kept.folder == from { Ok(()) } else { put_papers(&kept.folder, plugin, from) };
         }
         let component = fs::read(from.join(COMPONENT_FILE))?;
         if format!("sha256:{}", sha256_hex(&component)) != plugin.digest {
@@ -76,7 +77,7 @@ impl Versions {
         let _ = fs::remove_dir_all(&unfinished);
         fs::create_dir_all(unfinished.join(name))?;
         write(&unfinished.join(name).join(COMPONENT_FILE), &component)?;
-        write(&unfinished.join(name).join(MANIFEST_FILE), plugin.text.as_bytes())?;
+        put_papers(&unfinished.join(name), plugin, from)?;
         fs::rename(&unfinished, &folder)?;
         let held = self.held(name).map(|held| held.digest);
         let old = (versions.len() + 1).saturating_sub(KEPT);
@@ -115,6 +116,19 @@ impl Versions {
         let names = fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.file_name());
         let number = |name: std::ffi::OsString| name.to_str()?.split_once('-')?.0.parse::<u32>().ok();
         names.filter_map(number).max().unwrap_or_default()
+    }
+}
+
+/// What says what it is and whose.
+fn put_papers(folder: &Path, plugin: &Plugin, from: &Path) -> io::Result<()> {
+    write(&folder.join(MANIFEST_FILE), plugin.text.as_bytes())?;
+    if plugin.provenance == Provenance::Shipped {
+        let of_all = folder.parent().unwrap_or(folder);
+        return trust::record(of_all, &plugin.manifest.name, &plugin.text);
+    }
+    match fs::read(from.join(SIGNATURE_FILE)) {
+        Ok(signature) => write(&folder.join(SIGNATURE_FILE), &signature),
+        Err(_) => Ok(()),
     }
 }
 

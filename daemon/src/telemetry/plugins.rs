@@ -42,11 +42,13 @@ struct LoadedLabels {
     plugin: String,
     version: String,
     digest: String,
+    provenance: String,
 }
 
 impl LoadedLabels {
-    fn of(plugin: &str, version: &str, digest: &str) -> Self {
-        Self { plugin: plugin.to_owned(), version: version.to_owned(), digest: digest.to_owned() }
+    fn of(plugin: &str, version: &str, digest: &str, provenance: &str) -> Self {
+        let (plugin, version) = (plugin.to_owned(), version.to_owned());
+        Self { plugin, version, digest: digest.to_owned(), provenance: provenance.to_owned() }
     }
 }
 
@@ -155,14 +157,14 @@ impl PluginMetrics {
         self.loads.get_or_create(&LoadLabels { plugin: plugin.to_owned(), cache }).observe(took.as_secs_f64());
     }
 
-    /// This version is called from now on.
-    pub fn runs(&self, plugin: &str, version: &str, digest: &str) {
-        self.loaded.get_or_create(&LoadedLabels::of(plugin, version, digest)).set(1);
+    /// This version is called from now on; `provenance` is `shipped`, `signed` or `unsigned`.
+    pub fn runs(&self, plugin: &str, version: &str, digest: &str, provenance: &str) {
+        self.loaded.get_or_create(&LoadedLabels::of(plugin, version, digest, provenance)).set(1);
     }
 
     /// This version is called no more.
-    pub fn gone(&self, plugin: &str, version: &str, digest: &str) {
-        self.loaded.remove(&LoadedLabels::of(plugin, version, digest));
+    pub fn gone(&self, plugin: &str, version: &str, digest: &str, provenance: &str) {
+        self.loaded.remove(&LoadedLabels::of(plugin, version, digest, provenance));
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {

@@ -7,21 +7,28 @@ mod accounts;
 mod example;
 mod guests;
 mod hostile;
+mod leave;
 mod more_hooks;
 mod names;
 mod refused;
 mod shipped;
 mod swapped;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use supamanager::domain::{OperationId, PluginChoices, ProjectRef};
 use supamanager::plugin_host::hooks::{RenderInput, WorkInput};
-use supamanager::plugin_host::{HostConfig, LoadError, PluginHost};
+use supamanager::plugin_host::{HostConfig, Leave, LoadError, PluginHost};
+
+/// The defaults, and whoever the plugins are from.
+fn config(folder: &Path) -> HostConfig {
+    HostConfig { leave: Leave::of_everything(), ..HostConfig::without_cache(folder) }
+}
 
 async fn load(folder: &Path) -> Result<PluginHost, LoadError> {
-    PluginHost::load(HostConfig::without_cache(folder)).await
+    PluginHost::load(config(folder)).await
 }
 
 fn project() -> ProjectRef {

@@ -171,10 +171,8 @@ fn with_options(more: &str) -> Plugins {
 async fn what_was_chosen_reaches_the_plugin_once_it_fits_its_settings() {
     let plugins = with_options("");
     let told = |text: &str| serde_json::from_str(text).expect("options");
-    let operators = |text: &str| HostConfig {
-        options: [("guest".to_owned(), told(text))].into(),
-        ..HostConfig::without_cache(plugins.folder())
-    };
+    let operators =
+        |text: &str| HostConfig { options: [("guest".to_owned(), told(text))].into(), ..crate::config(plugins.folder()) };
     let host = PluginHost::load(operators(r#"{"size": 1, "colour": "red"}"#)).await.expect("they fit");
     let silent = || Fake::answering(Answer::Silence);
     let chosen: PluginChoices = serde_json::from_value(json!({"guest": {"size": 3}})).expect("choices");
@@ -247,8 +245,7 @@ async fn a_plugin_remembers_by_project_and_only_where_the_host_lets_it() {
     let memory = Arc::new(OneKey::default());
     let given: Arc<dyn Memory> = memory.clone();
     for (memory, summary) in [(None, "denie"), (Some(given), "guest")] {
-        let host =
-            PluginHost::load(HostConfig { memory, ..HostConfig::without_cache(plugins.folder()) }).await.expect("it loads");
+        let host = PluginHost::load(HostConfig { memory, ..crate::config(plugins.folder()) }).await.expect("it loads");
         let outcome = run(&host, &PluginChoices::default(), Fake::answering(Answer::Silence)).await;
         assert_eq!(outcome.expect("it answers").summary, summary);
     }

@@ -256,7 +256,7 @@ async fn statements_run_in_order_and_progress_is_told() {
 async fn compiled_plugins_are_kept_and_a_damaged_one_is_compiled_again() {
     let cache = Plugins::new();
     let folder = cache.folder().join("cache");
-    let config = HostConfig { cache: Some(folder.clone()), ..HostConfig::without_cache(&plugins_dir()) };
+    let config = HostConfig { cache: Some(folder.clone()), ..crate::config(&plugins_dir()) };
     let compiled = |folder: &Path| -> BTreeMap<PathBuf, Vec<u8>> {
         let files = fs::read_dir(folder).expect("the cache").map(|entry| entry.expect("an entry").path());
         let aot = files.filter(|file| file.extension().is_some_and(|extension| extension == "aot"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use supamanager::domain::{PluginChoices, ServiceName, ServiceState};
 use supamanager::plugin_host::hooks::{HookError, Pins, ProbeInput};
-use supamanager::plugin_host::{Change, Fate, HostConfig, PluginHost, RollbackError};
+use supamanager::plugin_host::{Change, Fate, HostConfig, Leave, PluginHost, RollbackError};
 use supamanager::telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +43,9 @@ impl Data {
     }
 
     async fn host(&self, plugins: &Plugins) -> PluginHost {
-        PluginHost::load(HostConfig::new(plugins.folder(), &self.0)).await.expect("they load")
+        PluginHost::load(HostConfig { leave: Leave::of_everything(), ..HostConfig::new(plugins.folder(), &self.0) })
+            .await
+            .expect("they load")
     }
 }
 

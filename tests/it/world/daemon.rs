@@ -363,4 +363,6 @@ pub fn copy_plugins(to: &Path) {
     for plugin in ["render-supabase", "probe-service", "post-create-sql"] {
         copy_folder(&plugins_dir().join(plugin), &to.join(plugin));
     }
+    let record = "shipped.toml";
+    std::fs::copy(plugins_dir().join(record), to.join(record)).expect("what the build recorded");
 }

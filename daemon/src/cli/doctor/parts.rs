@@ -3,7 +3,7 @@
 use super::{Finding, bad, good};
 use crate::config::Config;
 use crate::domain::PluginChoices;
-use crate::plugin_host::{HostConfig, PluginHost};
+use crate::plugin_host::{HostConfig, Leave, PluginHost};
 use crate::templates::{Templates, TemplatesError};
 
 /// Whether there is a renderer.
@@ -13,7 +13,11 @@ pub async fn plugins(config: &Config) -> Finding {
         Err(error) => return bad(format!("plugins: {error}")),
     };
     // A daemon may run beside this, and the kept versions are its own.
-    let host = HostConfig { versions: None, options, ..HostConfig::new(&config.plugins_dir, &config.data_dir) };
+    let leave = match Leave::new(&config.plugin_keys, &config.plugins_unsigned, &config.data_dir) {
+        Ok(leave) => leave,
+        Err(error) => return bad(format!("plugins: {error}")),
+    };
+    let host = HostConfig { versions: None, options, leave, ..HostConfig::new(&config.plugins_dir, &config.data_dir) };
     match PluginHost::load(host).await {
         Ok(host) if host.has_render(&PluginChoices::default()) => {
             good(format!("plugins: {} from {}", host.list().len(), config.plugins_dir.display()))

@@ -44,6 +44,10 @@ pub struct PluginBody {
     pub size_bytes: usize,
     /// What it may ask of the host.
     pub imports: Vec<&'static str>,
+    /// `shipped`, `signed by KEY` or `unsigned`.
+    pub provenance: String,
+    /// In what it reaches beyond its own call: as granted, or as it is shipped.
+    pub granted: Vec<String>,
     /// Whether it runs only for projects that chose it.
     pub opt_in: bool,
     /// The JSON Schema of its options; null when it takes none.
@@ -192,7 +196,7 @@ pub async fn reload(State(api): State<Api>, Extension(token): Extension<Token>) 
 
 /// Goes back to the version before, or to any that is kept. It stays until the folder gets another version.
 #[utoipa::path(post, path = "/platform/plugins/{name}/rollback", request_body = RollbackBody,
-    responses((status = 200, body = ChangeBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+    responses((status = 200, body = ChangeBody), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn rollback(
     State(api): State<Api>,
     Extension(token): Extension<Token>,
@@ -244,6 +248,8 @@ async fn body(api: &Api, token: &Token, plugin: PluginInfo) -> ApiResult<PluginB
         digest: plugin.digest,
         summary: plugin.summary,
         contract: plugin.contract,
+        provenance: plugin.provenance,
+        granted: plugin.reaches.lines(),
         opt_in: plugin.opt_in,
         settings: plugin.settings,
         size_bytes: plugin.size,

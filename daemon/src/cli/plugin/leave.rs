@@ -1,0 +1,115 @@
+//! `supamanager plugin keygen | sign | verify | grant | revoke`: whose plugins run, and what they may reach. They work on files
+//! beside the daemon, which takes over what changes: so they work also while a plugin keeps it from starting.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use crate::config::Config;
+use crate::plugin_host::{
+    Approval, Approvals, HostConfig, Leave, Limits, LoadError, MANIFEST_FILE, PluginHost, PluginInfo, SIGNATURE_FILE, new_key,
+    sign,
+};
+
+/// Makes a pair of keys; the secret half goes into a file of its own.
+///
+/// # Errors
+/// When the file is there already or cannot be written.
+pub fn keygen(name: &str, out: &Path) -> anyhow::Result<()> {
+    let (secret, public) = new_key(name).map_err(anyhow::Error::msg)?;
+    let opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(out);
+    let mut file = opened.with_context(|| format!("{}: a new file is wanted", out.display()))?;
+    writeln!(file, "{secret}")?;
+    println!("secret key: {}, keep it where plugins are signed", out.display());
+    println!("public key, for plugin_keys:\n{public}");
+    Ok(())
+}
+
+/// Signs a plugin that was built.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn sign_folder(folder: &Path, key: &Path) -> anyhow::Result<()> {
+    let read = |file: &Path| fs::read_to_string(file).with_context(|| format!("{}", file.display()));
+    let (manifest, secret) = (read(&folder.join(MANIFEST_FILE))?, read(key)?);
+    let file = folder.join(SIGNATURE_FILE);
+    fs::write(&file, sign(&secret, &manifest).map_err(anyhow::Error::msg)?).with_context(|| format!("{}", file.display()))?;
+    println!("signed: {}", file.display());
+    Ok(())
+}
+
+/// Whether a daemon of this configuration would load a plugin.
+///
+/// # Errors
+/// Why it would not.
+pub async fn verify(folder: &Path, config: &Config) -> anyhow::Result<()> {
+    let plugin = PluginHost::inspect(&folder.canonicalize().with_context(|| format!("{}", folder.display()))?, limits()).await?;
+    let provenance = leave(config)?.judge_folder(folder)?;
+    println!("{} {} {}: {provenance}", plugin.name, plugin.version, plugin.digest);
+    Ok(())
+}
+
+/// Grants a plugin everything it asks for, once somebody has seen it: without its digest it is only shown.
+///
+/// # Errors
+/// When there is no such plugin, it is broken, or the digest is another one.
+pub async fn grant(name: &str, digest: Option<&str>, config: &Config) -> anyhow::Result<()> {
+    let plugin = PluginHost::inspect(&config.plugins_dir.join(name), limits()).await?;
+    let asks = plugin.reaches.lines();
+    if asks.is_empty() {
+        println!("{name} {} asks for nothing that has to be granted", plugin.digest);
+        return Ok(());
+    }
+    println!("{name} {} asks for", plugin.digest);
+    asks.iter().for_each(|line| println!("    {line}"));
+    match digest {
+        None => println!("grant it with: supamanager plugin grant {name} --digest {}", plugin.digest),
+        Some(given) if given == plugin.digest => {
+            let approval = Approval { digest: plugin.digest, reaches: plugin.reaches };
+            Approvals::in_folder(&config.data_dir).set(name, Some(approval)).context("the grant was not written")?;
+            println!("granted");
+        }
+        Some(given) => {
+            bail!("the plugin in {} has another digest than {given}: look at what it asks for", config.plugins_dir.display())
+        }
+    }
+    Ok(())
+}
+
+/// Takes a grant back: the plugin is called no more, once the daemon has seen it.
+///
+/// # Errors
+/// When there was none, or it cannot be written.
+pub fn revoke(name: &str, config: &Config) -> anyhow::Result<()> {
+    if !Approvals::in_folder(&config.data_dir).set(name, None).context("the grant was not taken back")? {
+        bail!("nothing was granted to `{name}`");
+    }
+    println!("revoked");
+    Ok(())
+}
+
+/// The plugins of a folder, and of each that a daemon of this configuration would not load, why.
+///
+/// # Errors
+/// When one is broken, whoever it is from.
+pub async fn judged(config: &Config) -> anyhow::Result<Vec<(PluginInfo, Result<String, LoadError>)>> {
+    let looking = HostConfig { leave: Leave::of_everything(), ..HostConfig::without_cache(&config.plugins_dir) };
+    let plugins = PluginHost::load(looking).await?.list();
+    let leave = leave(config)?;
+    let judge = |plugin: PluginInfo| {
+        let judged = leave.judge_folder(&config.plugins_dir.join(&plugin.name)).map(|provenance| provenance.to_string());
+        (plugin, judged)
+    };
+    Ok(plugins.into_iter().map(judge).collect())
+}
+
+fn leave(config: &Config) -> anyhow::Result<Leave> {
+    Leave::new(&config.plugin_keys, &config.plugins_unsigned, &config.data_dir).map_err(anyhow::Error::msg)
+}
+
+fn limits() -> Limits {
+    Limits::default()
+}

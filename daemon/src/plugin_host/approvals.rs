@@ -1,0 +1,176 @@
+//! What the operator granted to plugins that are not shipped: kept by name and digest, so that a changed binary, or one that
+//! asks for more, asks again. The file lies in the data folder; commands write it, and a daemon that runs takes it over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::grants::{HttpRequest, Interface};
+use super::load::{self, LoadError, MANIFEST_FILE};
+use super::manifest::Manifest;
+use super::trust::{Provenance, Trust};
+
+/// Everything in which a plugin reaches beyond its own call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaches {
+    /// Interfaces.
+    pub imports: BTreeSet<Interface>,
+    /// Requests to a project's services.
+    #[serde(default)]
+    pub http: Vec<HttpRequest>,
+    /// Secrets it signs with.
+    #[serde(default)]
+    pub sign: Vec<String>,
+}
+
+impl Reaches {
+    /// What a plugin asks for. Lines in the log, time, templates, options, a little memory and progress need nobody's leave.
+    pub fn of(manifest: &Manifest) -> Self {
+        let reaching = |interface: &&Interface| interface.reaches_out();
+        Self {
+            imports: manifest.imports.iter().filter(reaching).copied().collect(),
+            http: manifest.http.clone(),
+            sign: manifest.sign.clone(),
+        }
+    }
+
+    /// It asks for nothing that somebody has to grant.
+    pub fn is_empty(&self) -> bool {
+        self.imports.is_empty() && self.http.is_empty() && self.sign.is_empty()
+    }
+
+    /// Whether all of it is in `granted`.
+    pub fn is_within(&self, granted: &Self) -> bool {
+        self.imports.is_subset(&granted.imports)
+            && self.http.iter().all(|request| granted.http.contains(request))
+            && self.sign.iter().all(|secret| granted.sign.contains(secret))
+    }
+
+    /// A line each, for people.
+    pub fn lines(&self) -> Vec<String> {
+        let http = |request: &HttpRequest| format!("{} {}{}*", request.methods.join("|"), request.service, request.path_prefix);
+        let imports = self.imports.iter().map(|import| format!("the interface {}: {}", import.as_str(), import.means()));
+        let requests = self.http.iter().map(|request| format!("requests {}", http(request)));
+        imports.chain(requests).chain(self.sign.iter().map(|secret| format!("signatures under the secret {secret}"))).collect()
+    }
+}
+
+/// One grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// `sha256:` and 64 hex digits of the binary it was given to.
+    pub digest: String,
+    /// What was granted.
+    #[serde(flatten)]
+    pub reaches: Reaches,
+}
+
+/// The file; without one nothing was granted.
+#[derive(Debug, Clone, Default)]
+pub struct Approvals(Option<PathBuf>);
+
+impl Approvals {
+    /// In the data folder.
+    pub fn in_folder(data_dir: &Path) -> Self {
+        Self(Some(data_dir.join("plugins").join("grants.json")))
+    }
+
+    /// What was granted to the plugin of this name.
+    ///
+    /// # Errors
+    /// When the file cannot be read: nothing is taken for granted.
+    pub fn of(&self, name: &str) -> io::Result<Option<Approval>> {
+        Ok(self.read()?.remove(name))
+    }
+
+    /// Writes a grant in place of the one before; `None` takes it back. Whether there was one before.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn set(&self, name: &str, approval: Option<Approval>) -> io::Result<bool> {
+        let Some(file) = &self.0 else { return Err(io::Error::other("no data folder")) };
+        let mut all = self.read()?;
+        let before = match approval {
+            Some(approval) => all.insert(name.to_owned(), approval),
+            None => all.remove(name),
+        };
+        let (folder, unfinished) = (file.parent().unwrap_or(file), file.with_extension("unfinished"));
+        fs::create_dir_all(folder)?;
+        let mut opened = fs::File::create(&unfinished)?;
+        opened.write_all(&serde_json::to_vec_pretty(&all)?)?;
+        opened.sync_all()?;
+        fs::rename(&unfinished, file)?;
+        Ok(before.is_some())
+    }
+
+    /// The file itself, for whoever watches it.
+    pub fn file(&self) -> Option<&Path> {
+        self.0.as_deref()
+    }
+
+    fn read(&self) -> io::Result<BTreeMap<String, Approval>> {
+        let Some(file) = &self.0 else { return Ok(BTreeMap::new()) };
+        match fs::read(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(error) => Err(error),
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| io::Error::other(format!("{}: {error}", file.display()))),
+        }
+    }
+}
+
+/// Whose plugins are loaded, and what they may reach.
+#[derive(Debug, Clone, Default)]
+pub struct Leave {
+    /// Whom the operator trusts.
+    pub trust: Trust,
+    /// What was granted to plugins that are not shipped.
+    pub approvals: Approvals,
+}
+
+impl Leave {
+    /// As the operator configured it.
+    ///
+    /// # Errors
+    /// A sentence naming the key that is none.
+    pub fn new(keys: &[String], unsigned: &[String], data_dir: &Path) -> Result<Self, String> {
+        Ok(Self { trust: Trust::new(keys, unsigned)?, approvals: Approvals::in_folder(data_dir) })
+    }
+
+    /// For commands that look at plugins and call them for nobody.
+    pub fn of_everything() -> Self {
+        Self { trust: Trust::everything(), approvals: Approvals::default() }
+    }
+
+    /// Where a plugin comes from, if it may run as what it asks for.
+    ///
+    /// # Errors
+    /// [`LoadError::Untrusted`], [`LoadError::NotGranted`].
+    pub fn judge(&self, folder: &Path, text: &str, manifest: &Manifest) -> Result<Provenance, LoadError> {
+        let file = folder.join(MANIFEST_FILE);
+        let untrusted = |problem| LoadError::Untrusted { file: file.clone(), problem };
+        let provenance = self.trust.judge(folder, &manifest.name, text).map_err(untrusted)?;
+        let reaches = Reaches::of(manifest);
+        if provenance == Provenance::Shipped || self.trust.is_everything() || reaches.is_empty() {
+            return Ok(provenance);
+        }
+        let digest = format!("sha256:{}", manifest.sha256);
+        let granted = self.approvals.of(&manifest.name);
+        let granted = granted.map_err(|error| untrusted(format!("the grants cannot be read: {error}")))?;
+        match granted {
+            Some(granted) if granted.digest == digest && reaches.is_within(&granted.reaches) => Ok(provenance),
+            _ => Err(LoadError::NotGranted { file, name: manifest.name.clone(), digest, asks: reaches.lines() }),
+        }
+    }
+
+    /// The same of a folder.
+    ///
+    /// # Errors
+    /// As above, and [`LoadError::Manifest`].
+    pub fn judge_folder(&self, folder: &Path) -> Result<Provenance, LoadError> {
+        let (text, manifest) = load::read_manifest(folder)?;
+        self.judge(folder, &text, &manifest)
+    }
+}
