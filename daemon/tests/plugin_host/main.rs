@@ -4,7 +4,9 @@
 
 mod access;
 mod accounts;
+mod enduring;
 mod example;
+mod frozen;
 mod guests;
 mod hostile;
 mod leave;
