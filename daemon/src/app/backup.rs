@@ -20,7 +20,7 @@ use crate::secrets::{MasterKey, is_sealed_key, open_key, seal_key};
 use crate::store::Store;
 
 /// What a data folder may hold when a store is put into it: what a lost store leaves.
-const MAY_STAY: [&str; 5] = ["projects", "cache", "lock", "installation", "failpoint"];
+const MAY_STAY: [&str; 6] = ["projects", "cache", "plugins", "lock", "installation", "failpoint"];
 
 /// What was written or put back.
 #[derive(Debug)]
