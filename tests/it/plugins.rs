@@ -73,7 +73,8 @@ async fn what_plugins_cost_is_answered_by_plugin_and_hook() {
     let all = daemon.api.get("/platform/plugins").await.body;
     let names: Vec<&str> =
         all["plugins"].as_array().expect("a list").iter().filter_map(|plugin| plugin["name"].as_str()).collect();
-    assert_eq!(names, ["admit-naming", "post-create-buckets", "post-create-sql", "probe-service", "render-supabase"]);
+    let shipped = ["admit-naming", "post-create-buckets", "post-create-sql", "probe-service", "probe-strict", "render-supabase"];
+    assert_eq!(names, shipped);
     let one = daemon.api.get("/platform/plugins/probe-service").await.body;
     assert_eq!((one["provenance"].as_str(), one["granted"].as_array().map(Vec::len)), (Some("shipped"), Some(3)), "{one:#}");
     let (hook, usage) = (&one["hooks"][0], &one["hooks"][0]["usage"]);
