@@ -13,6 +13,9 @@ use super::load::{self, LoadError, MANIFEST_FILE};
 use super::manifest::Manifest;
 use super::trust::{Provenance, Trust};
 
+/// Versions of one plugin whose grants are kept, more than versions themselves.
+const KEPT: usize = 16;
+
 /// Everything in which a plugin reaches beyond its own call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reaches {
@@ -54,11 +57,13 @@ impl Reaches {
         let http = |request: &HttpRequest| format!("{} {}{}*", request.methods.join("|"), request.service, request.path_prefix);
         let imports = self.imports.iter().map(|import| format!("the interface {}: {}", import.as_str(), import.means()));
         let requests = self.http.iter().map(|request| format!("requests {}", http(request)));
-        imports.chain(requests).chain(self.sign.iter().map(|secret| format!("signatures under the secret {secret}"))).collect()
+        let signatures = self.sign.iter().map(|secret| format!("signatures under the secret {secret}"));
+        // A manifest's own words cannot hide the line above them.
+        imports.chain(requests).chain(signatures).map(|line| line.escape_debug().to_string()).collect()
     }
 }
 
-/// One grant.
+/// One grant. Each version of a plugin has its own: one that an operation began with keeps its leave when a newer one gets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     /// `sha256:` and 64 hex digits of the binary it was given to.
@@ -78,32 +83,48 @@ impl Approvals {
         Self(Some(data_dir.join("plugins").join("grants.json")))
     }
 
-    /// What was granted to the plugin of this name.
+    /// What was granted to the plugin of this name and digest.
     ///
     /// # Errors
     /// When the file cannot be read: nothing is taken for granted.
-    pub fn of(&self, name: &str) -> io::Result<Option<Approval>> {
-        Ok(self.read()?.remove(name))
+    pub fn of(&self, name: &str, digest: &str) -> io::Result<Option<Reaches>> {
+        let of_it = self.read()?.remove(name).unwrap_or_default();
+        Ok(of_it.into_iter().find(|approval| approval.digest == digest).map(|approval| approval.reaches))
     }
 
-    /// Writes a grant in place of the one before; `None` takes it back. Whether there was one before.
+    /// Grants, in place of what the same digest had before.
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub fn set(&self, name: &str, approval: Option<Approval>) -> io::Result<bool> {
-        let Some(file) = &self.0 else { return Err(io::Error::other("no data folder")) };
+    pub fn grant(&self, name: &str, approval: Approval) -> io::Result<()> {
         let mut all = self.read()?;
-        let before = match approval {
-            Some(approval) => all.insert(name.to_owned(), approval),
-            None => all.remove(name),
-        };
+        let of_it = all.entry(name.to_owned()).or_default();
+        of_it.retain(|before| before.digest != approval.digest);
+        of_it.push(approval);
+        let beyond = of_it.len().saturating_sub(KEPT);
+        of_it.drain(..beyond);
+        self.write(&all)
+    }
+
+    /// Takes back what all versions of a plugin were granted. Whether there was anything.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn revoke(&self, name: &str) -> io::Result<bool> {
+        let mut all = self.read()?;
+        let before = all.remove(name);
+        self.write(&all)?;
+        Ok(before.is_some())
+    }
+
+    fn write(&self, all: &BTreeMap<String, Vec<Approval>>) -> io::Result<()> {
+        let Some(file) = &self.0 else { return Err(io::Error::other("no data folder")) };
         let (folder, unfinished) = (file.parent().unwrap_or(file), file.with_extension("unfinished"));
         fs::create_dir_all(folder)?;
         let mut opened = fs::File::create(&unfinished)?;
-        opened.write_all(&serde_json::to_vec_pretty(&all)?)?;
+        opened.write_all(&serde_json::to_vec_pretty(all)?)?;
         opened.sync_all()?;
-        fs::rename(&unfinished, file)?;
-        Ok(before.is_some())
+        fs::rename(&unfinished, file)
     }
 
     /// The file itself, for whoever watches it.
@@ -111,7 +132,7 @@ impl Approvals {
         self.0.as_deref()
     }
 
-    fn read(&self) -> io::Result<BTreeMap<String, Approval>> {
+    fn read(&self) -> io::Result<BTreeMap<String, Vec<Approval>>> {
         let Some(file) = &self.0 else { return Ok(BTreeMap::new()) };
         match fs::read(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
@@ -157,10 +178,10 @@ impl Leave {
             return Ok(provenance);
         }
         let digest = format!("sha256:{}", manifest.sha256);
-        let granted = self.approvals.of(&manifest.name);
+        let granted = self.approvals.of(&manifest.name, &digest);
         let granted = granted.map_err(|error| untrusted(format!("the grants cannot be read: {error}")))?;
         match granted {
-            Some(granted) if granted.digest == digest && reaches.is_within(&granted.reaches) => Ok(provenance),
+            Some(granted) if reaches.is_within(&granted) => Ok(provenance),
             _ => Err(LoadError::NotGranted { file, name: manifest.name.clone(), digest, asks: reaches.lines() }),
         }
     }

@@ -178,8 +178,7 @@ impl Scope {
         match self {
             Self::Probed(_) if !matches!(method, "GET" | "HEAD") => Err(format!("a probe may say GET and HEAD, not {method}")),
             Self::Listed { http, .. } => {
-                // `/rest/../pg/` would begin with `/rest/` and end elsewhere.
-                let climbs = path.split(['/', '?']).any(|part| part == ".." || part.eq_ignore_ascii_case("%2e%2e"));
+                let climbs = climbs(path);
                 let listed = |entry: &HttpRequest| {
                     entry.service == *service
                         && entry.methods.iter().any(|listed| listed == method)
@@ -230,6 +229,17 @@ impl Scope {
     }
 }
 
+/// Whether a path that begins as it should may end elsewhere: `/rest/../pg/`, in any spelling that a client or a gateway
+/// takes for it. A URL parser reads `\\` as `/` and `%2e` as `.` (<https://url.spec.whatwg.org/#double-dot-path-segment>).
+fn climbs(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    let lower = path.to_ascii_lowercase();
+    let dots = lower.replace("%2e", ".");
+    path.contains(['\\', '#'])
+        || ["%2f", "%5c", "%25"].iter().any(|hidden| lower.contains(hidden))
+        || dots.split('/').any(|segment| segment == "." || segment == "..")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,6 +279,11 @@ mod tests {
             ("kong", "POST", "/pg/"),
             ("kong", "POST", "/rest/../pg/"),
             ("kong", "POST", "/rest/%2E%2e/pg/"),
+            ("kong", "POST", "/rest/.%2e/pg/"),
+            ("kong", "POST", "/rest/..\\pg/"),
+            ("kong", "POST", "/rest/..%2fpg/"),
+            ("kong", "POST", "/rest/%252e%252e/pg/"),
+            ("kong", "POST", "/rest/./../pg/"),
         ] {
             assert!(scope.http(&service(name), method, path).is_err(), "{name} {method} {path}");
         }

@@ -18,7 +18,7 @@ impl Settings {
     /// A sentence naming what is wrong with the schema.
     pub fn new(table: &toml::Table) -> Result<Self, String> {
         let schema = serde_json::to_value(table).map_err(|error| format!("`[settings]`: {error}"))?;
-        let validator = jsonschema::draft202012::new(&schema);
+        let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&schema);
         let validator = validator.map_err(|error| format!("`[settings]` is no JSON Schema: {error}"))?;
         Ok(Self { schema, validator })
     }

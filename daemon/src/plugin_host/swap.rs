@@ -29,7 +29,7 @@ pub struct Change {
     pub from: Option<String>,
     /// What runs now, by digest.
     pub to: Option<String>,
-    /// Why it was refused.
+    /// Why it was refused, or has no leave any more.
     pub error: Option<String>,
 }
 
@@ -42,7 +42,7 @@ pub enum Fate {
     Loaded,
     /// Another version runs now.
     Replaced,
-    /// Its folder is gone, and so is it.
+    /// Its folder is gone, or its leave, and so is it.
     Removed,
     /// What the folder has is broken; what ran goes on, if anything did.
     Refused,
@@ -106,13 +106,31 @@ impl PluginHost {
     /// What the folder has at the start. Half a set of plugins would be another set: the first broken one ends it.
     pub(super) async fn first_load(&self) -> Result<(), LoadError> {
         let (first, changes) = self.look(&self.current()).await?;
-        match changes.into_iter().find_map(|(_, error)| error) {
-            Some(error) => Err(error),
-            None => {
-                self.swap(first);
-                Ok(())
+        for (change, error) in changes {
+            match error {
+                None => {}
+                // Nobody said yet, or any more, that it may: that is no broken set.
+                Some(error @ LoadError::NotGranted { .. }) => {
+                    let runs = change.to.as_deref().unwrap_or("nothing");
+                    tracing::warn!(plugin.id = change.plugin, runs, %error, "plugin `{}` was not granted what it asks for", change.plugin);
+                }
+                Some(error) => return Err(error),
             }
         }
+        self.swap(first);
+        Ok(())
+    }
+
+    /// The newest kept version that may run, for one in the folder that may not.
+    async fn newest_allowed(&self, name: &str) -> Option<Arc<Plugin>> {
+        for version in self.versions.as_ref()?.of(name).into_iter().rev() {
+            if self.loader.leave.judge_folder(&version.folder).is_ok()
+                && let Ok(plugin) = load::load(&self.loader, &version.folder).await
+            {
+                return Some(Arc::new(plugin));
+            }
+        }
+        None
     }
 
     /// What would run by what the folder has, beside what runs; nothing is swapped.
@@ -130,6 +148,10 @@ impl PluginHost {
                         None => Fate::Loaded,
                     };
                     (Some(plugin), fate, None)
+                }
+                // At the start nothing runs: what ran before may.
+                Err(error @ LoadError::NotGranted { .. }) if running.is_none() => {
+                    (self.newest_allowed(&name).await, Fate::Refused, Some(error))
                 }
                 // Somebody took the leave back: what ran has none either.
                 Err(error) if running.is_some_and(|running| self.lost_leave(running)) => (None, Fate::Removed, Some(error)),
@@ -168,7 +190,11 @@ impl PluginHost {
                 load::read_component(folder, &manifest)?;
                 Ok(running.clone())
             }
-            None => self.load_and_keep(folder).await,
+            None => {
+                let plugin = self.load_and_keep(folder).await?;
+                self.let_go(name);
+                Ok(plugin)
+            }
         }
     }
 
@@ -183,24 +209,37 @@ impl PluginHost {
     fn held(&self, name: &str, in_folder: &str) -> Option<(String, PathBuf)> {
         let versions = self.versions.as_ref()?;
         let held = versions.held(name)?;
-        if held.instead_of == in_folder {
-            return self.kept(name, &held.digest);
-        }
-        if let Err(error) = versions.hold(name, None) {
+        if held.instead_of == in_folder { self.kept(name, &held.digest) } else { None }
+    }
+
+    /// The folder's version runs: nothing is held in its place any more.
+    fn let_go(&self, name: &str) {
+        let Some(versions) = &self.versions else { return };
+        if versions.held(name).is_some()
+            && let Err(error) = versions.hold(name, None)
+        {
             tracing::warn!(plugin.id = name, %error, "it cannot be written down that the folder's version runs again");
         }
-        None
     }
 
     async fn load_and_keep(&self, folder: &Path) -> Result<Arc<Plugin>, LoadError> {
         let plugin = load::load(&self.loader, folder).await?;
-        let options = self.operators_options.get(&plugin.manifest.name).cloned().unwrap_or_default();
-        let wrong = |problem| LoadError::Options { file: folder.join(load::MANIFEST_FILE), problem };
-        plugin.check_options(&options).map_err(wrong)?;
-        if let Some(Err(error)) = self.versions.as_ref().map(|versions| versions.keep(&plugin, folder)) {
+        self.check_operators(&plugin, folder)?;
+        let running = self.current().plugin(&plugin.manifest.name).map(|running| running.digest.clone());
+        if let Some(Err(error)) = self.versions.as_ref().map(|versions| versions.keep(&plugin, folder, running.as_deref())) {
             tracing::warn!(plugin.id = plugin.manifest.name, %error, "a version of a plugin was not kept: there is no way back to it");
         }
         Ok(Arc::new(plugin))
+    }
+
+    /// What the operator has a plugin told. Where projects add to it, the whole is checked when they choose.
+    fn check_operators(&self, plugin: &Plugin, folder: &Path) -> Result<(), LoadError> {
+        let options = self.operators_options.get(&plugin.manifest.name);
+        if options.is_none() && plugin.manifest.is_a_projects_choice() {
+            return Ok(());
+        }
+        let wrong = |problem| LoadError::Options { file: folder.join(load::MANIFEST_FILE), problem };
+        plugin.check_options(&options.cloned().unwrap_or_default()).map_err(wrong)
     }
 
     /// A kept version by its digest, and where it loads from.
@@ -231,6 +270,7 @@ impl PluginHost {
         };
         let target = target.ok_or_else(not_kept)?;
         let plugin = Arc::new(load::load(&self.loader, &target.folder).await?);
+        self.check_operators(&plugin, &target.folder)?;
         let in_folder = load::read_manifest(&self.folder.join(name)).map(|(_, manifest)| format!("sha256:{}", manifest.sha256));
         let instead_of = in_folder.unwrap_or_else(|_| running.digest.clone());
         let held = Held { digest: target.digest.clone(), instead_of };
@@ -327,6 +367,9 @@ fn tell(change: &Change) {
     let (from, to) = (from.as_deref().unwrap_or("nothing"), to.as_deref().unwrap_or("nothing"));
     match error {
         None => tracing::info!(plugin.id = plugin, from, to, "plugin `{plugin}` was {}", fate.as_str()),
+        Some(error) if *fate == Fate::Removed => {
+            tracing::warn!(plugin.id = plugin, from, error, "plugin `{plugin}` was stopped: it has no leave any more");
+        }
         Some(error) => tracing::warn!(plugin.id = plugin, runs = to, error, "plugin `{plugin}` was refused, what ran goes on"),
     }
 }

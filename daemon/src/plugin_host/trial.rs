@@ -252,7 +252,7 @@ impl Input {
         })
     }
 
-    /// What the host would hold against the answer.
+    /// What the host would hold against the files of a renderer.
     fn check(&self, plugin: &str, limits: &HookLimits, output: Value) -> Result<Value, HookError> {
         if !self.files.is_empty() {
             let files: Vec<RenderedFile> = serde_json::from_value(output.clone()).unwrap_or_default();

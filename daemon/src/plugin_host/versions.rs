@@ -57,16 +57,27 @@ impl Versions {
         found
     }
 
-    /// Keeps what was just loaded from `from`, and lets go of the oldest beyond [`KEPT`]. One that is kept already stays as
+    /// Keeps what was just loaded from `from`, and lets go of the oldest beyond [`KEPT`], but not of what is `running` or held. One that is kept already stays as
     /// it is, but for its plugin.toml and its signature.
     ///
     /// # Errors
     /// When it cannot be written, or is not what was loaded any more.
-    pub fn keep(&self, plugin: &Plugin, from: &Path) -> io::Result<()> {
+    pub fn keep(&self, plugin: &Plugin, from: &Path, running: Option<&str>) -> io::Result<()> {
         let name = &plugin.manifest.name;
         let versions = self.of(name);
         if let Some(kept) = versions.iter().find(|version| version.digest == plugin.digest) {
-            return if kept.folder == from { Ok(()) } else { put_papers(&kept.folder, plugin, from) };
+            if kept.folder == from {
+                return Ok(());
+            }
+            put_papers(&kept.folder, plugin, from)?;
+            // It has come back: the version before it is the one that ran until now.
+            let newest = self.last_number();
+            if kept.number < newest
+                && let Some(old) = kept.folder.parent()
+            {
+                fs::rename(old, self.0.join(format!("{:06}-{}", newest + 1, plugin.manifest.sha256)))?;
+            }
+            return Ok(());
         }
         let component = fs::read(from.join(COMPONENT_FILE))?;
         if format!("sha256:{}", sha256_hex(&component)) != plugin.digest {
@@ -81,7 +92,8 @@ impl Versions {
         fs::rename(&unfinished, &folder)?;
         let held = self.held(name).map(|held| held.digest);
         let old = (versions.len() + 1).saturating_sub(KEPT);
-        for version in versions.iter().take(old).filter(|version| Some(&version.digest) != held.as_ref()) {
+        let wanted = |version: &&Version| Some(&version.digest) != held.as_ref() && Some(version.digest.as_str()) != running;
+        for version in versions.iter().take(old).filter(wanted) {
             fs::remove_dir_all(version.folder.parent().unwrap_or(&version.folder))?;
         }
         Ok(())

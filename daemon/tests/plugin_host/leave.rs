@@ -105,15 +105,17 @@ async fn a_signature_holds_for_the_key_and_the_bytes_it_was_made_with() {
 #[tokio::test]
 async fn what_reaches_out_is_granted_to_one_digest_and_asked_for_again_when_it_changes() {
     let (plugins, data) = (Plugins::of("probe", "", &reaching()), Data::new("granted"));
-    let refused = host(&plugins, &data, &[], &["guest"]).await.err().expect("nothing was granted");
+    let leave = supamanager::plugin_host::Leave::new(&[], &["guest".to_owned()], &data.0).expect("no keys");
+    let refused = leave.judge_folder(&plugins.folder().join("guest")).expect_err("nothing was granted");
     let LoadError::NotGranted { name, digest, asks, .. } = &refused else { panic!("{refused}") };
+    assert!(host(&plugins, &data, &[], &["guest"]).await.expect("it starts without it").list().is_empty());
     assert!(name == "guest" && asks.iter().any(|line| line.contains("service-http")), "{asks:?}");
     assert!(refused.to_string().contains("supamanager plugin grant guest"), "{refused}");
     let looked_at = PluginHost::inspect(&plugins.folder().join("guest"), Default::default()).await.expect("it loads");
     assert_eq!((&looked_at.digest, looked_at.reaches.lines().len()), (digest, 1));
     let approvals = Approvals::in_folder(&data.0);
     let approval = Approval { digest: digest.clone(), reaches: looked_at.reaches };
-    approvals.set("guest", Some(approval.clone())).expect("written");
+    approvals.grant("guest", approval.clone()).expect("written");
     let running = host(&plugins, &data, &[], &["guest"]).await.expect("granted");
     assert_eq!(only(&running).digest, *digest);
 
@@ -137,12 +139,31 @@ async fn what_reaches_out_is_granted_to_one_digest_and_asked_for_again_when_it_c
 
     // Taken back: it is called no more, not even by an operation that began with it.
     plugins.add("guest", "probe", "", &reaching());
-    assert!(approvals.set("guest", None).expect("written"));
+    assert!(approvals.revoke("guest").expect("written"));
     let change = running.reload().await.expect("the folder").remove(0);
     assert_eq!((change.fate, running.list().len()), (Fate::Removed, 0), "{change:?}");
-    approvals.set("guest", Some(approval)).expect("written");
+    approvals.grant("guest", approval.clone()).expect("written");
     let change = running.reload().await.expect("the folder").remove(0);
     assert_eq!((change.fate, running.list().len()), (Fate::Loaded, 1), "{change:?}");
+
+    // A newer version gets a grant of its own, and the one before keeps its: there is a way back.
+    plugins.add("guest", "probe", "", &other);
+    let newer = PluginHost::inspect(&plugins.folder().join("guest"), Default::default()).await.expect("it loads");
+    let granted = Approval { digest: newer.digest.clone(), reaches: newer.reaches };
+    approvals.grant("guest", granted).expect("written");
+    assert_eq!(running.reload().await.expect("the folder").remove(0).fate, Fate::Replaced);
+    let back = running.rollback("guest", None).await.expect("the one before has its grant still");
+    assert_eq!(back.to.as_ref(), Some(digest));
+    drop(running);
+    // One that was not granted yet does not keep a daemon from starting: the newest that may run does.
+    approvals.revoke("guest").expect("written");
+    approvals.grant("guest", approval).expect("written");
+    std::fs::remove_file(data.0.join("plugins/guest.held")).expect("nothing is held");
+    let started = host(&plugins, &data, &[], &["guest"]).await.expect("it starts");
+    assert_eq!(only(&started).digest, *digest);
+    approvals.revoke("guest").expect("written");
+    let started = host(&plugins, &data, &[], &["guest"]).await.expect("it starts without it");
+    assert!(started.list().is_empty());
 }
 
 #[tokio::test]

@@ -46,8 +46,9 @@ pub fn sign_folder(folder: &Path, key: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// Why it would not.
 pub async fn verify(folder: &Path, config: &Config) -> anyhow::Result<()> {
-    let plugin = PluginHost::inspect(&folder.canonicalize().with_context(|| format!("{}", folder.display()))?, limits()).await?;
-    let provenance = leave(config)?.judge_folder(folder)?;
+    let folder = folder.canonicalize().with_context(|| format!("{}", folder.display()))?;
+    let plugin = PluginHost::inspect(&folder, limits()).await?;
+    let provenance = leave(config)?.judge_folder(&folder)?;
     println!("{} {} {}: {provenance}", plugin.name, plugin.version, plugin.digest);
     Ok(())
 }
@@ -69,7 +70,7 @@ pub async fn grant(name: &str, digest: Option<&str>, config: &Config) -> anyhow:
         None => println!("grant it with: supamanager plugin grant {name} --digest {}", plugin.digest),
         Some(given) if given == plugin.digest => {
             let approval = Approval { digest: plugin.digest, reaches: plugin.reaches };
-            Approvals::in_folder(&config.data_dir).set(name, Some(approval)).context("the grant was not written")?;
+            Approvals::in_folder(&config.data_dir).grant(name, approval).context("the grant was not written")?;
             println!("granted");
         }
         Some(given) => {
@@ -84,10 +85,10 @@ pub async fn grant(name: &str, digest: Option<&str>, config: &Config) -> anyhow:
 /// # Errors
 /// When there was none, or it cannot be written.
 pub fn revoke(name: &str, config: &Config) -> anyhow::Result<()> {
-    if !Approvals::in_folder(&config.data_dir).set(name, None).context("the grant was not taken back")? {
+    if !Approvals::in_folder(&config.data_dir).revoke(name).context("the grant was not taken back")? {
         bail!("nothing was granted to `{name}`");
     }
-    println!("revoked");
+    println!("revoked: the daemon calls it no more, and starts without it");
     Ok(())
 }
 

@@ -87,11 +87,17 @@ async fn unpack(bytes: &[u8], unpacked: &Path, plugins_dir: &Path) -> anyhow::Re
         fs::write(folder.join(name), bytes)?;
     }
     let plugin = PluginHost::inspect(&folder, Limits::default()).await?;
-    let (place, old) = (plugins_dir.join(&name), unpacked.join("before"));
-    if place.exists() {
+    let (place, old) = (plugins_dir.join(&name), unpacked.join(".before"));
+    let before = place.exists();
+    if before {
         fs::rename(&place, &old)?;
     }
-    fs::rename(&folder, &place)?;
+    if let Err(error) = fs::rename(&folder, &place) {
+        if before {
+            fs::rename(&old, &place)?;
+        }
+        return Err(error.into());
+    }
     Ok((plugin.name, plugin.version))
 }
 

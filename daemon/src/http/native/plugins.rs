@@ -169,7 +169,7 @@ pub struct ChangeBody {
     pub from: Option<String>,
     /// What runs now.
     pub to: Option<String>,
-    /// Why it was refused.
+    /// Why it was refused, or has no leave any more.
     pub error: Option<String>,
 }
 
