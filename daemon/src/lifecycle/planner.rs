@@ -121,7 +121,7 @@ pub fn plan(kind: OperationKind, waves: &[usize]) -> Vec<PlannedStep> {
             vec![kept("network", Effect::Network), kept("volumes", Effect::Volumes), kept("containers", Effect::Containers)]
         }
         OperationKind::Delete => vec![
-            kept("before-delete", Effect::BeforeDelete),
+            kept(BEFORE_DELETE, Effect::BeforeDelete),
             gone("post-create", Effect::PostCreate),
             gone("containers", Effect::Containers),
             gone("network", Effect::Network),
@@ -144,6 +144,9 @@ pub fn plan(kind: OperationKind, waves: &[usize]) -> Vec<PlannedStep> {
     }
     steps
 }
+
+/// The first step of a delete.
+pub const BEFORE_DELETE: &str = "before-delete";
 
 /// The step that copies the data.
 pub const SNAPSHOT: &str = "snapshot";

@@ -164,7 +164,13 @@ impl Stacks {
         };
         let present = waves(&self.present)?;
         let (Some(wanted), Some(update)) = (&self.wanted, &operation.update) else {
-            return Ok(planner::plan(operation.kind, &present));
+            let mut plan = planner::plan(operation.kind, &present);
+            // A delete that a daemon without these steps began is past them.
+            let recorded = |name: &str| operation.steps.iter().any(|step| step.name == name);
+            if operation.kind == OperationKind::Delete && !operation.steps.is_empty() && !recorded(planner::BEFORE_DELETE) {
+                plan.retain(|step| !matches!(step.effect, Effect::BeforeDelete | Effect::PostCreate));
+            }
+            return Ok(plan);
         };
         let wanted = waves(wanted)?;
         Ok(planner::update(&planner::Waves { present: &present, wanted: &wanted, snapshot: update.snapshot }))
@@ -190,6 +196,8 @@ fn step_limit(parts: &Parts, operation: &Operation, step: &PlannedStep) -> Durat
     let own = match step.effect {
         Effect::Start(_) | Effect::Up(_) | Effect::Healthy => deadlines.healthy_s + deadlines.step_s,
         Effect::Images => deadlines.create_s,
+        // Several plugins, of two minutes each.
+        Effect::PostCreate | Effect::BeforeDelete | Effect::AfterResume => deadlines.create_s.max(deadlines.step_s),
         Effect::Snapshot => deadlines.snapshot_s,
         _ => deadlines.step_s,
     };
@@ -246,6 +254,7 @@ async fn failed(
         parts.announcer.step(project, &operation.id, &step.name, StepState::Failed.as_str(), message).await;
         return Ok(Round::Later(replace::pause(operation.created_at, parts.clock.now())));
     }
+    error.failure.message = context.secrets.redact(&error.failure.message);
     if !operation.kind.has_way_back() || step.name == POINT_OF_NO_RETURN {
         let what = operation.kind.as_str();
         tracing::warn!(code = error.failure.code, reason = error.failure.message, "a {what} is not done yet, trying again");
@@ -253,7 +262,6 @@ async fn failed(
         return Ok(Round::Later(PAUSE_MAX));
     }
     error.failure.log_tail = log_tail(context, &error).await;
-    error.failure.message = context.secrets.redact(&error.failure.message);
     tracing::info!(code = error.failure.code, reason = error.failure.message, "step failed, unwinding");
     let detail = serde_json::to_string(&error.failure).unwrap_or_default();
     record(context, step, StepState::Failed, Some(&detail)).await?;

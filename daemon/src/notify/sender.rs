@@ -1,5 +1,5 @@
 //! Brings what waits in the outbox to each who is to hear it. A message is claimed before it is sent, with the time of its repetition: a daemon that
-//! is killed in between sends it again, under the same id. Who has taken it is not told again.
+//! is killed in between sends it again, under the same id. Who is known to have taken it is not told again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +91,10 @@ struct Sender {
 
 impl Sender {
     async fn send_due(&self) -> Result<(), StoreError> {
+        // What waits is for somebody who is away for a moment.
+        if self.settings.webhook.is_none() && self.plugins.listeners().is_empty() {
+            return Ok(());
+        }
         let due = self.notifier.store.due_notices(self.notifier.clock.now(), PAGE).await?;
         let sent = stream::iter(due).map(|notice| self.send(notice));
         let outcomes: Vec<Result<(), StoreError>> = sent.buffer_unordered(AT_ONCE).collect().await;
@@ -104,7 +108,7 @@ impl Sender {
         let after = |wait: Duration| clock.now().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 4));
         let again_at = after(settings.deadline + pause);
         let Some(mut notice) = store.claim_notice(&notice.id, again_at).await? else { return Ok(()) };
-        let Err(error) = self.tell_each(&mut notice).await else {
+        let Err(error) = self.tell_each(&mut notice, tries).await else {
             self.metrics.notice(notice.kind.as_str(), "sent");
             return store.notice_is(&notice.id, NoticeState::Sent, (&notice.taken_by, ""), again_at).await;
         };
@@ -120,7 +124,7 @@ impl Sender {
     }
 
     /// Everybody who has not taken it; the first reason why somebody did not.
-    async fn tell_each(&self, notice: &mut Notice) -> Result<(), String> {
+    async fn tell_each(&self, notice: &mut Notice, tries: u32) -> Result<(), String> {
         let mut told = Ok(());
         if let Some(webhook) = self.settings.webhook.as_ref().filter(|_| !has_taken(notice, WEBHOOK)) {
             match post(webhook, &self.settings, &self.client, notice, self.notifier.clock.now() / 1000).await {
@@ -133,16 +137,33 @@ impl Sender {
             if has_taken(notice, &taker) {
                 continue;
             }
-            match self.plugins.notify(&plugin, notice.project.as_ref(), body(notice)).await {
-                // What it does not want to hear today it does not want to hear tomorrow.
-                Ok(()) | Err(HookError::InvalidInput { .. } | HookError::Denied { .. }) => notice.taken_by.push(taker),
-                Err(error) => told = told.and(Err(error.to_string())),
+            let telling = self.plugins.notify(&plugin, notice.project.as_ref(), body(notice));
+            let told_it = tokio::time::timeout(self.settings.deadline, telling).await;
+            let late = || format!("plugin `{plugin}` did not answer within {} s", self.settings.deadline.as_secs());
+            match told_it.map_err(|_| late()).and_then(|told| told.or_else(unwanted)) {
+                Ok(()) => notice.taken_by.push(taker),
+                // The webhook hears nothing newer of the project while this waits.
+                Err(error) if tries >= PLUGIN_TRIES => {
+                    tracing::warn!(notice.id, plugin.id = plugin, error, "a plugin did not take a message and is not told again");
+                    notice.taken_by.push(taker);
+                }
+                Err(error) => told = told.and(Err(error)),
             }
         }
         told
     }
 }
 
+/// What a plugin does not want to hear today it does not want to hear tomorrow.
+fn unwanted(error: HookError) -> Result<(), String> {
+    match error {
+        HookError::InvalidInput { .. } | HookError::Denied { .. } => Ok(()),
+        error => Err(error.to_string()),
+    }
+}
+
+/// Tries of one message at a plugin.
+const PLUGIN_TRIES: u32 = 5;
 /// The webhook among those who take messages.
 const WEBHOOK: &str = "webhook";
 

@@ -160,6 +160,7 @@ impl PluginHost {
         let context = input.context.to_string();
         let mut files = Vec::new();
         for (plugin, bound) in &renderers {
+            self.check_merged(plugin, &input.choices)?;
             let span = span(plugin, Hook::Render, input.project.as_str(), input.operation.as_str());
             let surroundings = Surroundings {
                 templates: input.templates.clone(),
@@ -222,6 +223,7 @@ impl PluginHost {
         input: &ProbeInput,
         access: Arc<dyn ServiceAccess>,
     ) -> Result<Option<ProbeReport>, HookError> {
+        self.check_merged(plugin, &input.choices)?;
         let span = span(plugin, Hook::Probe, input.project.as_str(), "");
         let scope = Scope::Probed(input.service.clone());
         let project = Some(input.project.clone());

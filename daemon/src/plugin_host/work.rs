@@ -60,6 +60,7 @@ impl PluginHost {
     ) -> Result<WorkOutcome, HookError> {
         let Worker { plugin, bound } = worker;
         let hook = bound.callee.hook;
+        self.check_merged(plugin, &input.choices)?;
         let (span, surroundings) = self.around(plugin, hook, &input, access);
         let context = input.context.to_string();
         let outcome = call::call(&self.loader.engine, &bound.callee, surroundings, span, move |contract, store| match hook {
@@ -118,6 +119,20 @@ impl PluginHost {
     /// What a plugin is told of options: the operator's, and over them those of the project.
     pub(super) fn options(&self, plugin: &str, choices: &PluginChoices) -> String {
         Value::Object(self.merged(plugin, choices)).to_string()
+    }
+
+    /// Whether the version that is about to be called takes what was chosen for another.
+    ///
+    /// # Errors
+    /// [`HookError::InvalidInput`] naming the place.
+    pub(super) fn check_merged(&self, plugin: &Plugin, choices: &PluginChoices) -> Result<(), HookError> {
+        let (name, options) = (&plugin.manifest.name, self.merged(&plugin.manifest.name, choices));
+        if options.is_empty() {
+            return Ok(());
+        }
+        plugin
+            .check_options(&options)
+            .map_err(|problem| HookError::InvalidInput { plugin: name.clone(), message: format!("its options: {problem}") })
     }
 
     fn merged(&self, plugin: &str, choices: &PluginChoices) -> Map<String, Value> {

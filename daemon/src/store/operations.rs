@@ -369,6 +369,10 @@ impl Store {
         .bind(plugins)
         .execute(&mut *tx)
         .await?;
+        if operation.kind == OperationKind::Create && state == OperationState::Failed {
+            // A retry begins with an empty database: what an unwinding that was ended by force left here is not done there.
+            super::plugins::none_done(&mut tx, &operation.project).await?;
+        }
         if status == ProjectStatus::Deleted {
             super::reservations::release(&mut tx, &operation.project, now).await?;
             super::plugins::gone(&mut tx, &operation.project).await?;

@@ -124,7 +124,7 @@ impl Store {
     }
 
     /// Puts a value in place of the one of this name, as long as all of them then keep to `keys_max` and `bytes_max`;
-    /// otherwise nothing changes and it is `false`.
+    /// otherwise, and of a project that is deleted, nothing changes and it is `false`.
     ///
     /// # Errors
     /// [`super::StoreError::Database`].
@@ -136,6 +136,10 @@ impl Store {
         (keys_max, bytes_max): (usize, usize),
     ) -> Result<bool> {
         let mut tx = self.begin_beside_projects().await?;
+        let there = sqlx::query("SELECT 1 FROM projects WHERE id = $1 AND status <> 'DELETED'").bind(project.as_str());
+        if there.fetch_optional(&mut *tx).await?.is_none() {
+            return Ok(false);
+        }
         let others = sqlx::query("SELECT name, value FROM plugin_memory WHERE project_id = $1 AND plugin = $2 AND name <> $3")
             .bind(project.as_str())
             .bind(plugin)
@@ -176,6 +180,12 @@ impl Store {
             .await?;
         tx.commit().await
     }
+}
+
+/// Nothing is done any more, taken back or not.
+pub(super) async fn none_done(tx: &mut Tx, project: &ProjectRef) -> Result<()> {
+    sqlx::query("DELETE FROM hook_outcomes WHERE project_id = $1").bind(project.as_str()).execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// Nothing of plugins outlives the project.

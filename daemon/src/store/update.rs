@@ -76,7 +76,8 @@ impl Store {
             "UPDATE projects SET name = COALESCE($2, name), template_set = COALESCE($3, template_set), \
              image_set = COALESCE($4, image_set), services_off = COALESCE($5, services_off), \
              plugins = COALESCE($9, plugins), updated_at = $6 \
-             WHERE id = $1 AND status <> 'DELETED' AND ($3 IS NULL OR (status = $7 AND generation = $8))",
+             WHERE id = $1 AND status <> 'DELETED' \
+             AND ($3 IS NULL OR (status = $7 AND generation = $8 AND plugins = $10 AND services_off = $11))",
         )
         .bind(project.id.as_str())
         .bind(name)
@@ -86,7 +87,9 @@ impl Store {
         .bind(now)
         .bind(project.status.as_str())
         .bind(project.generation)
-        .bind(plugins);
+        .bind(plugins)
+        .bind(super::parse(serde_json::to_string(&project.plugins))?)
+        .bind(super::parse(serde_json::to_string(&project.without))?);
         if self.write(query).await? == 1 {
             Ok(())
         } else {

@@ -15,8 +15,9 @@ use crate::lifecycle::failpoint::Position;
 use crate::plugin_host::hooks::{HookError, ServiceAccess, WorkInput, WorkOutcome};
 use crate::plugin_host::{Hook, Worker};
 
-/// What is left of a step's time when taking back is given up: nothing leaks of the project's own for it.
-const RESERVE: Duration = Duration::from_secs(10);
+/// What is left of a step's time when taking back is given up, so that nothing of the project's own leaks for it: a call
+/// waits two minutes for its turn and lasts two more (plugin_host/limits.rs).
+const RESERVE: Duration = Duration::from_secs(250);
 
 /// Between what a plugin did and its record.
 const CALLED: &str = "post-create.called";
@@ -34,7 +35,14 @@ impl StepEffect for Work {
         if self.0 == Hook::BeforeDelete && context.project.activated_at.is_none() {
             return Ok("it was never healthy".to_owned());
         }
-        let workers = context.parts.plugins.workers(self.0, &context.operation.plugins).await?;
+        let workers = match context.parts.plugins.workers(self.0, &context.operation.plugins).await {
+            // Code that is nowhere any more cannot keep a project from being deleted.
+            Err(error) if self.0 == Hook::BeforeDelete => {
+                tracing::warn!(%error, "a before-delete plugin is not called");
+                return Ok(format!("not called: {error}"));
+            }
+            workers => workers?,
+        };
         let mut done = Vec::new();
         for worker in &workers {
             done.push(self.one(context, worker).await?);
@@ -62,7 +70,13 @@ impl StepEffect for Work {
                 ),
                 Err(error) if error.class() == ErrorClass::Retry && may_wait(context) => return Err(error.into()),
                 Err(error) => {
-                    tracing::warn!(plugin.id = outcome.plugin, %error, did = did.summary, "a plugin did not take back what it did");
+                    let error = context.secrets.redact(&error.to_string());
+                    tracing::warn!(
+                        plugin.id = outcome.plugin,
+                        error,
+                        did = did.summary,
+                        "a plugin did not take back what it did"
+                    );
                 }
             }
             parts.store.hook_undone(project, &outcome.plugin).await?;
@@ -88,19 +102,25 @@ impl Work {
         };
         let outcome = match outcome {
             Ok(outcome) => outcome,
-            Err(error) if worker.may_fail() || (self.0 == Hook::BeforeDelete && context.forced.is_cancelled()) => {
+            Err(error) if worker.may_fail() || self.is_over(context) => {
                 let message = context.secrets.redact(&error.failure.message);
                 tracing::warn!(plugin.id = name, error = message, "a {} plugin failed, and it goes on", self.0.as_str());
-                WorkOutcome { changed: false, summary: format!("failed, and it goes on: {message}") }
+                // How far it came is not known: there may be something to take back.
+                WorkOutcome { changed: true, summary: format!("failed, and it goes on: {message}") }
             }
             Err(error) => return Err(error),
         };
+        let summary = context.secrets.redact(&outcome.summary);
         if recorded {
             parts.failpoints.pass(CALLED, Position::AfterEffect).await?;
-            let summary = context.secrets.redact(&outcome.summary);
             parts.store.hook_ended(project, name, outcome.changed, &summary, parts.clock.now()).await?;
         }
-        Ok(format!("{name}: {}", outcome.summary))
+        Ok(format!("{name}: {summary}"))
+    }
+
+    /// A delete waits for a plugin that fails, until its deadline (`deadlines.delete_s`): then it goes on without.
+    fn is_over(&self, context: &StepContext) -> bool {
+        self.0 == Hook::BeforeDelete && context.parts.clock.now() >= context.operation.deadline_at
     }
 }
 
