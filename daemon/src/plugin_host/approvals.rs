@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use super::grants::{HttpRequest, Interface};
 use super::load::{self, LoadError, MANIFEST_FILE};
 use super::manifest::Manifest;
 use super::trust::{Provenance, Trust};
+use super::versions;
 
 /// Versions of one plugin whose grants are kept, more than versions themselves.
 const KEPT: usize = 16;
@@ -119,12 +120,8 @@ impl Approvals {
 
     fn write(&self, all: &BTreeMap<String, Vec<Approval>>) -> io::Result<()> {
         let Some(file) = &self.0 else { return Err(io::Error::other("no data folder")) };
-        let (folder, unfinished) = (file.parent().unwrap_or(file), file.with_extension("unfinished"));
-        fs::create_dir_all(folder)?;
-        let mut opened = fs::File::create(&unfinished)?;
-        opened.write_all(&serde_json::to_vec_pretty(all)?)?;
-        opened.sync_all()?;
-        fs::rename(&unfinished, file)
+        fs::create_dir_all(file.parent().unwrap_or(file))?;
+        versions::write(file, &serde_json::to_vec_pretty(all)?)
     }
 
     /// The file itself, for whoever watches it.

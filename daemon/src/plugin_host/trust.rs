@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use super::load::{MANIFEST_FILE, sha256_hex};
+use super::versions;
 
 /// Base64 of the 64 bytes of an Ed25519 signature (RFC 8032) over plugin.toml.
 pub const SIGNATURE_FILE: &str = "plugin.sig";
@@ -161,5 +162,6 @@ pub fn record(folder: &Path, name: &str, manifest: &str) -> std::io::Result<()> 
     };
     let mut recorded: BTreeMap<String, String> = toml::from_str(&text).map_err(std::io::Error::other)?;
     recorded.insert(name.to_owned(), sha256_hex(manifest.as_bytes()));
-    std::fs::write(&file, toml::to_string(&recorded).map_err(std::io::Error::other)?)
+    // A daemon that watches the folder never reads half of it.
+    versions::write(&file, toml::to_string(&recorded).map_err(std::io::Error::other)?.as_bytes())
 }

@@ -57,8 +57,8 @@ impl Versions {
         found
     }
 
-    /// Keeps what was just loaded from `from`, and lets go of the oldest beyond [`KEPT`], but not of what is `running` or held. One that is kept already stays as
-    /// it is, but for its plugin.toml and its signature.
+    /// Keeps what was just loaded from `from`, and lets go of the oldest beyond [`KEPT`], but not of what is `running` or held.
+    /// One that is kept already stays as it is, but for its plugin.toml, its signature and its place in the order.
     ///
     /// # Errors
     /// When it cannot be written, or is not what was loaded any more.
@@ -71,11 +71,10 @@ impl Versions {
             }
             put_papers(&kept.folder, plugin, from)?;
             // It has come back: the version before it is the one that ran until now.
-            let newest = self.last_number();
-            if kept.number < newest
+            if versions.last() != Some(kept)
                 && let Some(old) = kept.folder.parent()
             {
-                fs::rename(old, self.0.join(format!("{:06}-{}", newest + 1, plugin.manifest.sha256)))?;
+                fs::rename(old, self.next_folder(plugin))?;
             }
             return Ok(());
         }
@@ -83,8 +82,7 @@ impl Versions {
         if format!("sha256:{}", sha256_hex(&component)) != plugin.digest {
             return Err(io::Error::other("the file has changed since it was loaded"));
         }
-        let number = self.last_number() + 1;
-        let (folder, unfinished) = (self.0.join(format!("{number:06}-{}", plugin.manifest.sha256)), self.0.join(".unfinished"));
+        let (folder, unfinished) = (self.next_folder(plugin), self.0.join(".unfinished"));
         let _ = fs::remove_dir_all(&unfinished);
         fs::create_dir_all(unfinished.join(name))?;
         write(&unfinished.join(name).join(COMPONENT_FILE), &component)?;
@@ -124,10 +122,12 @@ impl Versions {
         self.0.join(format!("{name}.held"))
     }
 
-    fn last_number(&self) -> u32 {
+    /// After all others, of whichever plugin.
+    fn next_folder(&self, plugin: &Plugin) -> PathBuf {
         let names = fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.file_name());
         let number = |name: std::ffi::OsString| name.to_str()?.split_once('-')?.0.parse::<u32>().ok();
-        names.filter_map(number).max().unwrap_or_default()
+        let number = names.filter_map(number).max().unwrap_or_default() + 1;
+        self.0.join(format!("{number:06}-{}", plugin.manifest.sha256))
     }
 }
 
@@ -145,7 +145,7 @@ fn put_papers(folder: &Path, plugin: &Plugin, from: &Path) -> io::Result<()> {
 }
 
 /// Whole or not at all, also when the power goes.
-fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = file.with_extension("unfinished");
     let mut opened = fs::File::create(&unfinished)?;
     opened.write_all(bytes)?;

@@ -190,8 +190,7 @@ pub(super) async fn none_done(tx: &mut Tx, project: &ProjectRef) -> Result<()> {
 
 /// Nothing of plugins outlives the project.
 pub(super) async fn gone(tx: &mut Tx, project: &ProjectRef) -> Result<()> {
-    for statement in ["DELETE FROM hook_outcomes WHERE project_id = $1", "DELETE FROM plugin_memory WHERE project_id = $1"] {
-        sqlx::query(statement).bind(project.as_str()).execute(&mut **tx).await?;
-    }
+    none_done(tx, project).await?;
+    sqlx::query("DELETE FROM plugin_memory WHERE project_id = $1").bind(project.as_str()).execute(&mut **tx).await?;
     Ok(())
 }
