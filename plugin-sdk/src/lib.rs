@@ -69,7 +69,7 @@ pub trait BeforeDelete {
     /// `context` is the renderer's JSON object; one sentence about what was done.
     ///
     /// # Errors
-    /// Any: the delete waits and tries again, unless plugin.toml says `on_failure = "ignore"`.
+    /// Any: the delete tries again until its deadline, unless plugin.toml says `on_failure = "ignore"`; then it goes on.
     fn before_delete(context: &str) -> Result<String, Error>;
 }
 
@@ -87,7 +87,7 @@ pub trait Notifier {
     /// `message` is the webhook's JSON object.
     ///
     /// # Errors
-    /// [`Error::RetryAfter`] and [`Error::Failed`] are tried again later.
+    /// [`Error::RetryAfter`] and [`Error::Failed`] are tried again later, five times in all.
     fn notify(message: &str) -> Result<(), Error>;
 }
 

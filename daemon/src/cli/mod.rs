@@ -64,7 +64,7 @@ enum Command {
         #[command(subcommand)]
         command: project::ProjectCommand,
     },
-    /// Build and look at plugins.
+    /// Build, try out, sign, grant, swap and look at plugins.
     Plugin {
         #[command(subcommand)]
         command: plugin::PluginCommand,

@@ -12,11 +12,11 @@ pub async fn plugins(config: &Config) -> Finding {
         Ok(options) => options,
         Err(error) => return bad(format!("plugins: {error}")),
     };
-    // A daemon may run beside this, and the kept versions are its own.
     let leave = match Leave::new(&config.plugin_keys, &config.plugins_unsigned, &config.data_dir) {
         Ok(leave) => leave,
         Err(error) => return bad(format!("plugins: {error}")),
     };
+    // A daemon may run beside this, and the kept versions are its own.
     let host = HostConfig { versions: None, options, leave, ..HostConfig::new(&config.plugins_dir, &config.data_dir) };
     match PluginHost::load(host).await {
         Ok(host) if host.has_render(&PluginChoices::default()) => {
