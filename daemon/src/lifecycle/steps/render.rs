@@ -81,6 +81,12 @@ impl Rendered {
 /// Renders the context's stack, in memory.
 pub(in crate::lifecycle) async fn make(context: &StepContext) -> Result<Rendered, StepError> {
     let hooked = call_hook(context).await?;
+    // Beside the set's files lie the daemon's own, which decide what a project is taken for when the store is lost.
+    let asked_for = |path: &str| context.set.spec.files.iter().any(|file| file.path == path);
+    if let Some(surplus) = hooked.iter().find(|file| !asked_for(&file.path)) {
+        let message = format!("the render hook made `{}`, which is no [[file]] of the template set", surplus.path);
+        return Err(StepError::permanent("render_surplus", message));
+    }
     let compose_text = hooked.iter().find(|file| file.path == COMPOSE_FILE).map(|file| file.content.as_str());
     let compose_text = compose_text
         .ok_or_else(|| StepError::permanent("render_incomplete", format!("the render hook made no {COMPOSE_FILE}")))?;

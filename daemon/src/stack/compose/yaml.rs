@@ -41,6 +41,13 @@ pub(super) fn read(text: &str) -> Result<Node, ComposeError> {
     if text.len() > MAX_BYTES {
         return Err(refuse(0, format!("has {} bytes: at most {MAX_BYTES} are allowed", text.len())));
     }
+    if let Some(at) = text.find(['\u{85}', '\u{2028}', '\u{2029}']) {
+        let line = text[..at].matches('\n').count() + 1;
+        return Err(refuse(
+            line,
+            "holds U+0085, U+2028 or U+2029, which break a line in YAML 1.1 only: write it as an escape".into(),
+        ));
+    }
     let options = granit_parser::options! {
         disallow_directives: true,
         block_nesting_limit: MAX_DEPTH,

@@ -1,5 +1,7 @@
 //! What runs inside: image, variables, user, checks.
 
+use std::collections::BTreeSet;
+
 use super::{Findings, Subject};
 use crate::stack::{ImageReference, compose};
 
@@ -46,6 +48,8 @@ pub fn undeclared_secret(subject: &Subject<'_>, out: &mut Findings) {
         match compose::references(value) {
             Err(error) => out.add("undeclared_secret", path, error.to_string()),
             Ok(names) => {
+                // Once each: a value has room for 8 000 references.
+                let names: BTreeSet<&str> = names.into_iter().collect();
                 for name in names.into_iter().filter(|name| !subject.rules.secrets.iter().any(|known| known == name)) {
                     let message = format!(
                         "refers to `{name}`: declare it as a [[secret]] in set.toml (an owner's password is never given to a container)"

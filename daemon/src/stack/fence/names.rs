@@ -64,7 +64,7 @@ pub fn alias(subject: &Subject<'_>, out: &mut Findings) {
     }
 }
 
-/// A host name of labels; one of digits and dots alone could be read as an address (`127.1`).
+/// A host name of labels. One whose last label is a number, `127.1` or `0x7f000001`, is an address to every resolver.
 fn is_host_name(text: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
@@ -72,7 +72,10 @@ fn is_host_name(text: &str) -> bool {
             && !label.ends_with('-')
             && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
-    text.len() <= 63 && text.split('.').all(label) && text.bytes().any(|b| b.is_ascii_lowercase())
+    let last = text.rsplit('.').next().unwrap_or_default();
+    let hexadecimal = last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    let number = hexadecimal || last.bytes().all(|b| b.is_ascii_digit());
+    text.len() <= 63 && text.split('.').all(label) && !number
 }
 
 /// Labels of containers. Only `io.supamanager.*` is free for a set to use: programs on a host act on labels of

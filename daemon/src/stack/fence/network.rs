@@ -140,7 +140,8 @@ fn unfit(key: &str, value: &str, subject: &Subject<'_>) -> Option<&'static str> 
         "cache-max-file" | "max-file" => (small_number(10), "write 1 to 10"),
         "fluentd-buffer-limit" => (small_number(1 << 20), "write at most 1048576"),
         "fluentd-max-retries" => (small_number(u32::MAX), "write a whole number from 1"),
-        "fluentd-retry-wait" => (value.len() <= 8 && value.ends_with('s'), "write a duration such as 500ms or 1s"),
+        // Below zero the engine's driver does not wait at all: it would dial without a pause while nobody listens.
+        "fluentd-retry-wait" => (milliseconds(value).is_some_and(|wait| (100..=60_000).contains(&wait)), "write 100ms to 60s"),
         "tag" => (
             value.len() <= 128 && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')),
             "use letters, digits, `_`, `-` and `.`",
@@ -148,6 +149,13 @@ fn unfit(key: &str, value: &str, subject: &Subject<'_>) -> Option<&'static str> 
         _ => (matches!(value, "true" | "false"), "write \"true\" or \"false\""),
     };
     (!fits).then_some(reason)
+}
+
+fn milliseconds(text: &str) -> Option<u32> {
+    match text.strip_suffix("ms") {
+        Some(number) => number.parse().ok(),
+        None => text.strip_suffix('s')?.parse::<u32>().ok()?.checked_mul(1_000),
+    }
 }
 
 fn megabytes(text: &str) -> Option<u32> {
