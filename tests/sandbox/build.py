@@ -7,6 +7,7 @@ same from the same sources, so that "up to date" can be decided by a hash. An im
 """
 
 import argparse
+import concurrent.futures
 import hashlib
 import io
 import json
@@ -39,7 +40,7 @@ def main():
     arguments.add_argument("--force", action="store_true", help="build even when the engine has these images")
     force = arguments.parse_args().force
     with open(HERE / "images.toml", "rb") as file:
-        plan = tomllib.load(file)
+        plan = completed(tomllib.load(file))
     content = content_hash()
     wanted = references(plan)
     if not force and up_to_date(wanted, content):
@@ -47,8 +48,11 @@ def main():
         return
     begun = time.monotonic()
     packages()
-    roots = {name: root_tar(name, root) for name, root in plan["roots"].items()}
-    node = node_tar()
+    # Side by side: each of them waits for a mirror or for a disk half of the time.
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        roots = {name: pool.submit(root_tar, name, root) for name, root in plan["roots"].items()}
+        node = pool.submit(node_tar)
+    roots, node = {name: root.result() for name, root in roots.items()}, node.result()
     with tempfile.TemporaryDirectory(prefix="sandbox-images.") as folder:
         archive = Path(folder) / "images.tar"
         write_archive(archive, plan, roots, node, content)
@@ -56,6 +60,12 @@ def main():
     if not up_to_date(wanted, content):
         sys.exit("build.py: the engine took the archive, but does not list every image; look at `docker images`")
     print(f"sandbox images: {len(wanted)} built in {time.monotonic() - begun:.0f} s (content {content[:12]})")
+
+
+def completed(plan):
+    """With every image's own table, where it said that it is `like` another."""
+    images = plan["images"]
+    return {**plan, "images": {name: {**images.get(image.get("like"), {}), **image} for name, image in images.items()}}
 
 
 def references(plan):

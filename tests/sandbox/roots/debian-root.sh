@@ -51,16 +51,16 @@ step "installing $*"
 mount -t proc proc "$root/proc"
 quiet chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get update -qq
 quiet chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get install -y -qq --no-install-recommends "$@"
-step "running $then"
+step "running the last command inside"
 quiet chroot "$root" env LC_ALL=C sh -c "$then"
 umount "$root/proc"
 
 step "cutting away what no sandbox image uses"
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/var/cache/debconf/* "$root"/var/log/* \
     "$root"/usr/share/doc "$root"/usr/share/man "$root"/usr/share/locale "$root"/usr/share/info \
-    "$root"/usr/share/perl* "$root"/usr/lib/x86_64-linux-gnu/perl "$root"/usr/lib/*/libLLVM* \
+    "$root"/usr/share/perl* "$root"/usr/lib/x86_64-linux-gnu/perl "$root"/usr/lib/*/libLLVM* "$root"/usr/lib/*/libz3.* \
     "$root"/usr/lib/postgresql/*/lib/bitcode "$root"/usr/lib/postgresql/*/lib/llvmjit* \
-    "$root"/usr/lib/*/libicudata.a "$root"/usr/share/zoneinfo-icu "$root"/usr/sbin/policy-rc.d
+    "$root"/usr/lib/*/libicudata.a "$root"/usr/share/zoneinfo-icu "$root"/usr/share/i18n "$root"/usr/sbin/policy-rc.d
 # /dev is the container's own; device nodes in a layer cannot be unpacked by an engine in a user namespace.
 find "$root/dev" -mindepth 1 -delete
 

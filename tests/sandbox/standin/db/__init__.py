@@ -1,1 +1,1 @@
-"""The database image: a real PostgreSQL 15 whose first start does what the Supabase image's does."""
+"""The database image: a real PostgreSQL whose first start does what the Supabase image's does."""

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from .. import startup
 
-BIN = "/usr/lib/postgresql/15/bin"
+# An image has one server; which one is the image's business.
+BIN = next(Path("/usr/lib/postgresql").glob("*/bin"))
 DATA = Path("/var/lib/postgresql/data")
 SOCKET = Path("/var/run/postgresql")
 TEMPLATE = "/sandbox/pgdata"

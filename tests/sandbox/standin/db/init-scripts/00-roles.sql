@@ -1,6 +1,13 @@
 -- What the image makes while `postgres` is still a superuser: roles without passwords (stack-facts 4.2).
 
-create role supabase_admin login superuser createdb createrole replication bypassrls;
+-- Where `postgres` could not be demoted as the first superuser, this is the first (images.toml).
+do $body$
+begin
+  if not exists (select from pg_roles where rolname = 'supabase_admin') then
+    create role supabase_admin login superuser createdb createrole replication bypassrls;
+  end if;
+end
+$body$;
 create role anon nologin inherit;
 create role authenticated nologin inherit;
 create role service_role nologin inherit bypassrls;
