@@ -16,3 +16,19 @@ pub fn keep_times<T: std::fmt::Display>(times: &[T]) {
         std::fs::write(file, lines).expect("the file of SUPAMANAGER_TEST_TIMES");
     }
 }
+
+/// A client for what listens on this machine.
+///
+/// # Panics
+/// When none can be made.
+pub fn http() -> reqwest::Client {
+    supamanager::web::plain().build().expect("a client")
+}
+
+/// One request of it.
+///
+/// # Errors
+/// That nobody answers.
+pub async fn get(url: impl reqwest::IntoUrl) -> reqwest::Result<reqwest::Response> {
+    http().get(url).send().await
+}

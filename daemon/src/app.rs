@@ -23,12 +23,12 @@ use crate::config::Config;
 use crate::domain::{InstallationId, Secret};
 use crate::http::{Api, router};
 use crate::lifecycle::{Failpoints, Foundations, Lifecycle, Parts, purge};
-use crate::plugin_host::{HostConfig, Leave, PluginHost};
+use crate::plugin_host::{HostConfig, Leave, PluginHost, egress_of_plugins};
 use crate::reach::{Network, Wire};
 use crate::secrets::{MasterKey, new_hex};
 use crate::store::{Lease, ListFilter, Occupied, Store};
 use crate::templates::Templates;
-use crate::{health, holding, notify, usage};
+use crate::{health, holding, notify, reach, usage};
 
 pub use backup::{Kept, backup, restore};
 pub use keyfile::KEY_FILE;
@@ -85,6 +85,8 @@ pub async fn serve_on(
     let host = HostConfig {
         memory: Some(Arc::new(Remembering(opened.store.clone()))),
         options: config.options_of_plugins()?,
+        egress: Some(Arc::new(reach::Outside)),
+        egress_hosts: egress_of_plugins(config.egress_of_plugins()?).map_err(anyhow::Error::msg)?,
         leave: Leave::new(&config.plugin_keys, &config.plugins_unsigned, &config.data_dir).map_err(anyhow::Error::msg)?,
         ..HostConfig::new(&config.plugins_dir, &config.data_dir)
     };

@@ -62,6 +62,8 @@ pub struct Config {
     pub plugins_unsigned: Vec<String>,
     /// What plugins are told, as JSON: `{"admit-naming": {"pattern": "^[a-z]"}}`. A project's own choice goes over it.
     pub plugin_options: String,
+    /// Hosts outside that plugins reach beside those of their manifests, as JSON: `{"notify-webhook": ["hooks.example.org"]}`.
+    pub plugin_egress: String,
     /// The folder with `sets/` and `images/`.
     pub templates_dir: PathBuf,
     /// Regions that exist; each names the one engine.
@@ -140,6 +142,7 @@ impl Default for Config {
             plugin_keys: Vec::new(),
             plugins_unsigned: Vec::new(),
             plugin_options: "{}".to_owned(),
+            plugin_egress: "{}".to_owned(),
             templates_dir: PathBuf::from("./templates"),
             regions: vec!["us-east".to_owned()],
             publish_address: IpAddr::from([127, 0, 0, 1]),
@@ -314,8 +317,21 @@ impl Config {
         })
     }
 
+    /// Plugin -> the hosts outside that the operator lets it reach.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn egress_of_plugins(&self) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
+        serde_json::from_str(&self.plugin_egress).map_err(|error| ConfigError::Value {
+            key: "plugin_egress".to_owned(),
+            value: self.plugin_egress.clone(),
+            expected: format!("expected a JSON object of a list of hosts for each plugin: {error}"),
+        })
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         self.options_of_plugins()?;
+        self.egress_of_plugins()?;
         let error = |key: &str, value: &str, expected: &str| {
             Err(ConfigError::Value { key: key.to_owned(), value: value.to_owned(), expected: expected.to_owned() })
         };

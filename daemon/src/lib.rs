@@ -42,8 +42,9 @@ pub mod subnets;
 /// Template sets and image sets, read from disk.
 pub mod templates;
 
-/// The words everything else is said in: pure.
+/// What the file system below a folder has left.
 pub mod disk;
+/// The words everything else is said in: pure.
 pub mod domain;
 /// What a rendered stack is and what it may ask for: pure.
 pub mod stack;
@@ -52,3 +53,5 @@ pub mod stack;
 pub mod clock;
 /// Logs and metrics.
 pub mod telemetry;
+/// The one place that makes HTTP clients.
+pub mod web;

@@ -20,6 +20,7 @@ pub mod imports {
             import supamanager:plugin/options@0.1.0;
             import supamanager:plugin/sign@0.1.0;
             import supamanager:plugin/memory@0.1.0;
+            import supamanager:plugin/egress@0.1.0;
         }",
         world: "supamanager:sdk/imports",
         generate_all,
@@ -67,7 +68,8 @@ world!(post_create = "post-create" as "supamanager_plugin::post_create", uses
     "supamanager:plugin/service-http@0.1.0" => service_http,
     "supamanager:plugin/sql@0.1.0" => sql,
     "supamanager:plugin/sign@0.1.0" => sign,
-    "supamanager:plugin/memory@0.1.0" => memory);
+    "supamanager:plugin/memory@0.1.0" => memory,
+    "supamanager:plugin/egress@0.1.0" => egress);
 
 world!(admit = "admit" as "supamanager_plugin::admit", uses
     "supamanager:plugin/types@0.1.0" => types,
@@ -84,7 +86,8 @@ world!(before_delete = "before-delete" as "supamanager_plugin::before_delete", u
     "supamanager:plugin/service-http@0.1.0" => service_http,
     "supamanager:plugin/sql@0.1.0" => sql,
     "supamanager:plugin/sign@0.1.0" => sign,
-    "supamanager:plugin/memory@0.1.0" => memory);
+    "supamanager:plugin/memory@0.1.0" => memory,
+    "supamanager:plugin/egress@0.1.0" => egress);
 
 world!(after_resume = "after-resume" as "supamanager_plugin::after_resume", uses
     "supamanager:plugin/types@0.1.0" => types,
@@ -95,11 +98,13 @@ world!(after_resume = "after-resume" as "supamanager_plugin::after_resume", uses
     "supamanager:plugin/service-http@0.1.0" => service_http,
     "supamanager:plugin/sql@0.1.0" => sql,
     "supamanager:plugin/sign@0.1.0" => sign,
-    "supamanager:plugin/memory@0.1.0" => memory);
+    "supamanager:plugin/memory@0.1.0" => memory,
+    "supamanager:plugin/egress@0.1.0" => egress);
 
 world!(notify = "notify" as "supamanager_plugin::notify", uses
     "supamanager:plugin/types@0.1.0" => types,
     "supamanager:plugin/log@0.1.0" => log,
     "supamanager:plugin/options@0.1.0" => options,
     "supamanager:plugin/clock@0.1.0" => clock,
-    "supamanager:plugin/memory@0.1.0" => memory);
+    "supamanager:plugin/memory@0.1.0" => memory,
+    "supamanager:plugin/egress@0.1.0" => egress);

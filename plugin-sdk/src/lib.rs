@@ -6,12 +6,14 @@
 //! unit tests; only the imports (the modules [`log`], [`templates`], ...) work nowhere but in a host.
 
 mod bindings;
+#[cfg(doctest)]
+mod book;
 mod export;
 
 pub use bindings::admit::Decision;
 pub use bindings::imports::supamanager::plugin::types::{AccessError, Description, Error};
 pub use bindings::imports::supamanager::plugin::{
-    clock, db_login, engine_health, log, memory, options, progress, service_http, service_tcp, sign, sql, templates,
+    clock, db_login, egress, engine_health, log, memory, options, progress, service_http, service_tcp, sign, sql, templates,
 };
 pub use bindings::post_create::Outcome;
 pub use bindings::probe::{Report, State};

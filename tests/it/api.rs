@@ -162,7 +162,7 @@ async fn an_open_event_stream_ends_with_the_daemon() {
     let project = daemon.api.healthy(json!({"name": "watched"})).await;
     let id = project["id"].as_str().expect("an id");
     let url = format!("{}/platform/projects/{id}/events", daemon.api.url);
-    let open = reqwest::Client::new().get(url).bearer_auth(&daemon.api.token).send().await.expect("a stream");
+    let open = supamanager_tests::http().get(url).bearer_auth(&daemon.api.token).send().await.expect("a stream");
     let begun = std::time::Instant::now();
     daemon.stop();
     // deadlines.stop_s is 10, and nothing has to be waited for.

@@ -82,7 +82,7 @@ async fn a_port_taken_by_someone_else_is_passed_over_or_replaced() {
     assert_eq!(project["status"], "ACTIVE_HEALTHY", "{:#}", project["error"]);
     assert_eq!(created["endpoint"], format!("http://127.0.0.1:{reserved}"));
     assert_eq!(project["endpoint"], format!("http://127.0.0.1:{}", reserved + 1));
-    let answer = reqwest::get(project["endpoint"].as_str().expect("a URL")).await.expect("the new port answers");
+    let answer = supamanager_tests::get(project["endpoint"].as_str().expect("a URL")).await.expect("the new port answers");
     assert_eq!(answer.status().as_u16(), 404, "busybox has no page there");
     for id in [first["id"].as_str().expect("an id"), &id] {
         daemon.api.gone(id).await;

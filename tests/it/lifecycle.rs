@@ -55,7 +55,7 @@ async fn pause_keeps_the_data_and_resume_brings_the_same_project_back() {
     verb(&daemon.api, &id, "resume").await;
     let resumed = daemon.api.settled(&id, &["ACTIVE_HEALTHY"], SOON).await;
     assert_eq!((&resumed["endpoint"], &resumed["containers"]), (&project["endpoint"], &project["containers"]));
-    assert_eq!(reqwest::get(resumed["endpoint"].as_str().unwrap()).await.expect("an answer").status(), 404);
+    assert_eq!(supamanager_tests::get(resumed["endpoint"].as_str().unwrap()).await.expect("an answer").status(), 404);
     let row = Engine.docker(&["exec", &name(&id, "back"), "/bin/busybox", "cat", "/var/lib/kept/row"]);
     assert_eq!(row, "precious");
     daemon.api.gone(&id).await;

@@ -1,6 +1,8 @@
 //! The operator's webhook, against a receiver that is down, slow to agree, and checks what it gets with another
 //! implementation of the signature.
 
+mod outside;
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};

@@ -2,6 +2,7 @@
 
 mod hooks;
 mod tools;
+mod trials;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,7 +74,15 @@ async fn what_plugins_cost_is_answered_by_plugin_and_hook() {
     let all = daemon.api.get("/platform/plugins").await.body;
     let names: Vec<&str> =
         all["plugins"].as_array().expect("a list").iter().filter_map(|plugin| plugin["name"].as_str()).collect();
-    let shipped = ["admit-naming", "post-create-buckets", "post-create-sql", "probe-service", "probe-strict", "render-supabase"];
+    let shipped = [
+        "admit-naming",
+        "notify-webhook",
+        "post-create-buckets",
+        "post-create-sql",
+        "probe-service",
+        "probe-strict",
+        "render-supabase",
+    ];
     assert_eq!(names, shipped);
     let one = daemon.api.get("/platform/plugins/probe-service").await.body;
     assert_eq!((one["provenance"].as_str(), one["granted"].as_array().map(Vec::len)), (Some("shipped"), Some(3)), "{one:#}");

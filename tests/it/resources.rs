@@ -153,7 +153,7 @@ impl Full {
     }
 
     async fn storage_api(&self, method: Method, path: &str) -> u16 {
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("a client");
+        let client = supamanager::web::plain().timeout(Duration::from_secs(20)).build().expect("a client");
         let request = client.request(method, format!("{}/storage/v1{path}", self.endpoint)).header("apikey", &self.key);
         request.bearer_auth(&self.key).body("text").send().await.expect("the gateway answers").status().as_u16()
     }
@@ -179,7 +179,7 @@ impl Full {
     /// The states that watchers were told, in order.
     async fn told(&self) -> Vec<String> {
         let address = format!("{}/platform/projects/{}/events", self.daemon.api.url, self.id);
-        let request = reqwest::Client::new().get(address).bearer_auth(&self.daemon.api.token).header("Last-Event-ID", "0");
+        let request = supamanager_tests::http().get(address).bearer_auth(&self.daemon.api.token).header("Last-Event-ID", "0");
         let mut stream = request.send().await.expect("a stream").bytes_stream();
         let mut text = String::new();
         while let Ok(Some(Ok(chunk))) = tokio::time::timeout(Duration::from_secs(3), stream.next()).await {

@@ -1,6 +1,7 @@
 //! The whole line on a real engine: ten services from one POST, used from outside, gone without a trace.
 
 mod checks;
+mod generation;
 mod secrets;
 mod ten;
 mod updates;
@@ -99,7 +100,7 @@ async fn a_project_with_studio_lets_nobody_in_without_the_password() {
     let url = project["studio_url"].as_str().expect("a studio_url").to_owned();
     assert_eq!((url.as_str(), &created["studio_url"]), (format!("http://127.0.0.1:{slot}/").as_str(), &project["studio_url"]));
 
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let client = supamanager::web::plain().build().expect("a client");
     let root_of_api = format!("{}/", project["endpoint"].as_str().expect("an endpoint"));
     for place in [&url, &root_of_api, &format!("{url}project/default")] {
         let closed = client.get(place).send().await.expect("an answer");

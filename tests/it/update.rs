@@ -185,7 +185,10 @@ async fn a_service_is_switched_off_and_on_again_by_the_command_line() {
     assert!(Engine.try_docker(&["inspect", &name(&id, "front")]).is_err(), "it stays off");
     daemon.command(&["project", "update", &id, "--on", "front"]);
     let project = daemon.api.settled(&id, &["ACTIVE_HEALTHY"], SOON).await;
-    assert_eq!(reqwest::get(project["endpoint"].as_str().expect("an endpoint")).await.expect("an answer").status(), 404);
+    assert_eq!(
+        supamanager_tests::get(project["endpoint"].as_str().expect("an endpoint")).await.expect("an answer").status(),
+        404
+    );
     daemon.api.gone(&id).await;
     daemon.finish();
     std::fs::remove_dir_all(templates).expect("the templates go");

@@ -261,6 +261,7 @@ async fn begin(
         OperationKind::Pause => life.lifecycle.pause(&there, "test").await,
         OperationKind::Resume => life.lifecycle.resume(&there, "test").await,
         OperationKind::Restart => life.lifecycle.restart(&there, &[], "test").await,
+        OperationKind::Apply => life.lifecycle.apply(&there, "post-create-sql", "test").await,
         OperationKind::Update => {
             let request = UpdateRequest { image_set: Some("sim-next".to_owned()), ..UpdateRequest::default() };
             let plan = life.lifecycle.plan_update(&there, &request).await.expect("a plan");

@@ -6,9 +6,9 @@ use supamanager::store::{HookOutcome, NewProject};
 
 use crate::world::{creating, founded, operation, operation_id, project, project_ref};
 
-fn outcome(plugin: &str, digest: &str, done: bool, summary: &str) -> HookOutcome {
+fn outcome(plugin: &str, digest: &str, done: bool, summary: &str, at: i64) -> HookOutcome {
     let (plugin, digest, summary) = (plugin.to_owned(), digest.to_owned(), summary.to_owned());
-    HookOutcome { plugin, digest, done, changed: true, summary }
+    HookOutcome { plugin, digest, done, changed: true, summary, at }
 }
 
 #[tokio::test]
@@ -19,11 +19,20 @@ async fn what_a_hook_did_is_known_from_before_it_was_called_until_it_was_taken_b
     store.hook_begins(&id, "alpha", "sha256:2", 6).await.expect("written");
     store.hook_ended(&id, "zeta", true, "a row \0", 7).await.expect("written");
     let known = store.hook_outcomes(&id).await.expect("read");
-    assert_eq!(known, [outcome("zeta", "sha256:1", true, "a row \u{fffd}"), outcome("alpha", "sha256:2", false, "")]);
+    assert_eq!(known, [outcome("zeta", "sha256:1", true, "a row \u{fffd}", 7), outcome("alpha", "sha256:2", false, "", 6)]);
     // Called again with other code, after a kill: it keeps its place in the order.
     store.hook_begins(&id, "zeta", "sha256:3", 8).await.expect("written");
     let names: Vec<String> = store.hook_outcomes(&id).await.expect("read").into_iter().map(|known| known.digest).collect();
     assert_eq!(names, ["sha256:3", "sha256:2"]);
+    // The newer version is taken back: what the older one did stands again, and goes only with that.
+    store.hook_restored(&id, "zeta").await.expect("written");
+    let known = store.hook_outcomes(&id).await.expect("read");
+    assert_eq!(known[0], outcome("zeta", "sha256:1", true, "a row \u{fffd}", 7));
+    store.hook_begins(&id, "zeta", "sha256:3", 9).await.expect("written");
+    assert_eq!(store.hook_outcomes(&id).await.expect("read")[0], outcome("zeta", "sha256:3", false, "", 9));
+    store.hook_ended(&id, "zeta", false, "nothing", 10).await.expect("written");
+    store.hook_restored(&id, "zeta").await.expect("written");
+    assert_eq!(store.hook_outcomes(&id).await.expect("read").len(), 1, "once it has come to its end there is no way back");
     store.hook_undone(&id, "zeta").await.expect("written");
     assert_eq!(store.hook_outcomes(&id).await.expect("read").len(), 1);
 }

@@ -9,6 +9,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
 use super::out;
+use crate::web;
 
 /// Limit of one answer, unless the caller knows better.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -36,7 +37,7 @@ impl Client {
         let url = std::env::var("SUPAMANAGER_URL").unwrap_or_else(|_| "http://127.0.0.1:8080".to_owned());
         let token = std::env::var("SUPAMANAGER_TOKEN")
             .context("SUPAMANAGER_TOKEN is not set: `supamanager token create --name me` makes one")?;
-        let mut http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let mut http = if web::is_tls(&url) { web::client() } else { web::client().tls_certs_only([]) };
         // A proxy for the way out cannot reach this machine's own address.
         let host = reqwest::Url::parse(&url).context("SUPAMANAGER_URL")?.host_str().unwrap_or_default().to_owned();
         if host == "localhost"

@@ -1,9 +1,12 @@
 //! `supamanager plugin`: an author's and an operator's view of plugins, by the same code that loads them in the daemon;
 //! and, over REST, changing those that run.
 
+mod apply;
 mod author;
 mod leave;
 mod package;
+mod starter;
+mod trials;
 
 use std::path::{Path, PathBuf};
 
@@ -89,6 +92,79 @@ pub enum PluginCommand {
         #[arg(long, value_name = "DIGEST")]
         to: Option<String>,
     },
+    /// Have a newer version of a probe plugin asked beside the running one, and show where their verdicts differ
+    Shadow {
+        /// The folder of the newer version, as it was built
+        path: PathBuf,
+        /// For how long
+        #[arg(long = "for", value_name = "TIME", default_value = "10m")]
+        lasts: humantime::Duration,
+        /// Do not wait for the end
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Show how the trial of a newer version is going
+    Trial {
+        /// The plugin
+        name: String,
+        /// End it: the running version decides
+        #[arg(long)]
+        end: bool,
+    },
+    /// Let the version on trial decide: for some projects, for a share, or in waves for all, and then take it in
+    Promote {
+        /// The plugin
+        name: String,
+        /// For this project; may be given again
+        #[arg(long = "project", value_name = "ID")]
+        projects: Vec<String>,
+        /// For so many of a hundred projects
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        percent: u8,
+        /// For 10, 50 and 100 % of the projects, one wave after the other; then it takes the running version's place
+        #[arg(long, conflicts_with_all = ["projects", "percent"])]
+        all: bool,
+        /// How long a wave lasts
+        #[arg(long, value_name = "TIME", default_value = "1m", requires = "all")]
+        wave: humantime::Duration,
+        /// It may find worse what the running version finds healthy
+        #[arg(long)]
+        may_worsen: bool,
+    },
+    /// Have a post-create plugin do its work on projects that were there before it
+    Apply {
+        /// The plugin
+        name: String,
+        /// On this project; may be given again
+        #[arg(long = "project", value_name = "ID", required_unless_present = "all")]
+        projects: Vec<String>,
+        /// On all that are active, one after the other
+        #[arg(long, conflicts_with = "projects")]
+        all: bool,
+    },
+    /// Begin a plugin: a folder that builds, with a fixture that passes
+    New {
+        /// render, probe, post-create, after-resume, before-delete, admit or notify
+        hook: String,
+        /// The language
+        #[arg(long, default_value = "rust", value_parser = starter::LANGUAGES)]
+        lang: String,
+        /// What it is called; HOOK-LANG by default
+        #[arg(long)]
+        name: Option<String>,
+        /// Where the folder goes; by its name here by default
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// What `cargo test` of such a folder calls: the unit tests, then the fixtures in the real host
+    #[command(hide = true)]
+    CargoRunner {
+        /// The tests that cargo built
+        program: PathBuf,
+        /// Their arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Pack a plugin that was built into one file
     Pack {
         /// The folder of the plugin
@@ -99,7 +175,7 @@ pub enum PluginCommand {
     },
     /// Put such a file into the plugin folder; without its digest it is only said
     Install {
-        /// A path, or an http:// address
+        /// A path, or an address
         #[arg(value_name = "FILE|URL")]
         source: String,
         /// The digest of the file that is meant
@@ -154,7 +230,7 @@ pub enum PluginCommand {
 pub async fn run(command: PluginCommand, config: &Config) -> anyhow::Result<()> {
     match command {
         PluginCommand::Build { out, build_dir, shipped, crates } => {
-            let builder = Builder::new(&std::env::vars_os().collect(), &out, build_dir.as_deref()).await?;
+            let builder = Builder::new(&std::env::vars_os().collect(), &out, build_dir.as_deref())?;
             build(&builder.shipped(shipped), &crates).await
         }
         PluginCommand::Check { path } => author::check(&path).await,
@@ -170,15 +246,34 @@ pub async fn run(command: PluginCommand, config: &Config) -> anyhow::Result<()> 
         PluginCommand::Grant { name, digest } => leave::grant(&name, digest.as_deref(), config).await,
         PluginCommand::Revoke { name } => leave::revoke(&name, config),
         PluginCommand::Inspect { path } => inspect(&path).await,
+        PluginCommand::Shadow { path, lasts, detach } => {
+            trials::shadow(&Client::from_environment()?, &path, *lasts, detach, &config.plugins_dir).await
+        }
+        PluginCommand::Trial { name, end } => trials::trial(&Client::from_environment()?, &name, end).await,
+        PluginCommand::Promote { name, all: true, wave, may_worsen, .. } => {
+            trials::promote_all(&Client::from_environment()?, &name, *wave, may_worsen).await
+        }
+        PluginCommand::Promote { name, projects, percent, may_worsen, .. } => {
+            let wanted = trials::Wanted { projects, percent, may_worsen };
+            trials::promote(&Client::from_environment()?, &name, &wanted).await
+        }
+        PluginCommand::Apply { name, projects, all } => apply::apply(&Client::from_environment()?, &name, projects, all).await,
+        PluginCommand::New { hook, lang, name, out } => starter::unpack(&hook, &lang, name, out),
+        PluginCommand::CargoRunner { program, arguments } => author::cargo_runner(&program, &arguments).await,
         PluginCommand::Reload => reload(&Client::from_environment()?).await,
         PluginCommand::Rollback { name, to } => rollback(&Client::from_environment()?, &name, to).await,
     }
 }
 
 async fn build(builder: &Builder, crates: &[PathBuf]) -> anyhow::Result<()> {
-    println!("compiler: {}", builder.describe());
+    let mut compiler = String::new();
     for (index, folder) in crates.iter().enumerate() {
         println!("[{}/{}] {}", index + 1, crates.len(), folder.display());
+        let now = builder.describe(folder).await?;
+        if now != compiler {
+            println!("    compiler: {now}");
+            compiler = now;
+        }
         let built = builder.build(folder).await?;
         println!("    component: {} KiB, imports {}", built.size.div_ceil(1024), built.imports.join(", "));
         println!("    {}", built.digest);
@@ -245,7 +340,7 @@ fn show(plugin: &PluginInfo) {
         println!("asks for  {line}");
     }
     for HookInfo { hook, order, on_failure, limits, .. } in &plugin.hooks {
-        println!("hook      {} (order {order}, a failure is {on_failure:?})", hook.as_str());
+        println!("hook      {} (order {order}, a failure: {})", hook.as_str(), on_failure.as_str());
         println!("    wall clock   {} ms\n    CPU          {} ms", limits.wall.as_millis(), limits.cpu.as_millis());
         println!("    memory       {} MiB\n    result       {} KiB", limits.memory_bytes >> 20, limits.result_bytes >> 10);
         println!("    log          {} KiB\n    host calls   {}", limits.log_bytes >> 10, limits.host_calls);

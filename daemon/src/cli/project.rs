@@ -292,7 +292,7 @@ async fn deleted(client: &Client, accepted: &Value, no_wait: bool) -> anyhow::Re
     Ok(if ended.status == "DELETED" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn follow(client: &Client, accepted: &Value) -> anyhow::Result<Ended> {
+pub(super) async fn follow(client: &Client, accepted: &Value) -> anyhow::Result<Ended> {
     let mut progress = Progress::new(text(accepted, "operation_id"));
     let mut ended = None;
     client

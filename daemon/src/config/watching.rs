@@ -99,11 +99,9 @@ impl Notify {
         if self.url.is_empty() {
             return None;
         }
-        let plain = reqwest::Url::parse(&self.url).is_ok_and(|url| url.scheme() == "http" && url.has_host());
-        if !plain {
-            let expected =
-                "expected http://HOST/PATH; this build has no TLS: for https, name a relay on this machine or your network";
-            return Some(("notify.url", "...".to_owned(), expected));
+        let fits = reqwest::Url::parse(&self.url).is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host());
+        if !fits {
+            return Some(("notify.url", "...".to_owned(), "expected https://HOST/PATH or http://HOST/PATH"));
         }
         match (self.secret.is_empty(), self.secret_file.as_os_str().is_empty()) {
             (true, true) => {
@@ -137,7 +135,9 @@ mod tests {
         assert!(!format!("{right:?}").contains("MfKQ") && !format!("{right:?}").contains("hooks"));
         assert_eq!(Notify::default().wrong(), None, "no webhook is fine");
         let key = |notify: Notify| notify.wrong().map(|(key, ..)| key);
-        for url in ["https://hooks.example/x", "hooks.example", "http://", "ftp://x/"] {
+        let tls = Notify { url: "https://hooks.example/x".to_owned(), ..right.clone() };
+        assert_eq!(tls.wrong(), None);
+        for url in ["https://", "hooks.example", "http://", "ftp://x/"] {
             assert_eq!(key(Notify { url: url.to_owned(), ..right.clone() }), Some("notify.url"), "{url}");
         }
         for secret in ["", "whsec_short", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_!!!!"] {

@@ -44,6 +44,8 @@ words! {
         Update = "update",
         /// Bring an active project back to what it should be: asked for by the reconciler, not by a person.
         Repair = "repair",
+        /// Have one post-create plugin do its work on an active project that was there before it.
+        Apply = "apply",
         /// Remove everything of the project.
         Delete = "delete",
     }

@@ -12,7 +12,7 @@ impl OperationKind {
             // A paused project whose containers run is paused again by the reconciler.
             Self::Pause => &[ActiveHealthy, ActiveUnhealthy, Paused],
             Self::Resume => &[Paused],
-            Self::Restart | Self::Repair | Self::Update => &[ActiveHealthy, ActiveUnhealthy],
+            Self::Restart | Self::Repair | Self::Update | Self::Apply => &[ActiveHealthy, ActiveUnhealthy],
             Self::Delete => &[ActiveHealthy, ActiveUnhealthy, Paused, Failed],
         }
     }
@@ -25,7 +25,7 @@ impl OperationKind {
             Self::Resume => ProjectStatus::Resuming,
             Self::Restart => ProjectStatus::Restarting,
             Self::Repair => ProjectStatus::ActiveUnhealthy,
-            Self::Update => ProjectStatus::Updating,
+            Self::Update | Self::Apply => ProjectStatus::Updating,
             Self::Delete => ProjectStatus::Deleting,
         }
     }
@@ -33,7 +33,9 @@ impl OperationKind {
     /// Where it stands after success.
     pub fn succeeded(self) -> ProjectStatus {
         match self {
-            Self::Create | Self::Resume | Self::Restart | Self::Repair | Self::Update => ProjectStatus::ActiveHealthy,
+            Self::Create | Self::Resume | Self::Restart | Self::Repair | Self::Update | Self::Apply => {
+                ProjectStatus::ActiveHealthy
+            }
             Self::Pause => ProjectStatus::Paused,
             Self::Delete => ProjectStatus::Deleted,
         }
@@ -44,7 +46,7 @@ impl OperationKind {
     pub fn failed(self) -> ProjectStatus {
         match self {
             Self::Create => ProjectStatus::Failed,
-            Self::Pause | Self::Restart | Self::Repair | Self::Update => ProjectStatus::ActiveUnhealthy,
+            Self::Pause | Self::Restart | Self::Repair | Self::Update | Self::Apply => ProjectStatus::ActiveUnhealthy,
             Self::Resume => ProjectStatus::Paused,
             Self::Delete => ProjectStatus::Deleted,
         }
@@ -70,6 +72,7 @@ impl OperationKind {
             Self::Update => {
                 "only an active project can be updated; resume a paused one, wait for its operation to end, or cancel it"
             }
+            Self::Apply => "a plugin is applied to an active project only; resume a paused one, or wait for its operation to end",
             Self::Delete => "wait until its operation has ended, or cancel it; GET its /operations shows how far it is",
         }
     }

@@ -24,6 +24,7 @@ use super::{native, system};
         native::change::pause,
         native::change::resume,
         native::change::restart,
+        native::change::apply,
         native::change::cancel,
         native::change::force,
         native::usage::usage,
@@ -40,6 +41,14 @@ use super::{native, system};
         native::plugins::get,
         native::plugins::reload,
         native::plugins::rollback,
+        native::grants::list,
+        native::grants::grant,
+        native::grants::revoke,
+        native::trials::get,
+        native::trials::begin,
+        native::trials::install,
+        native::trials::end,
+        native::trials::promote,
         system::healthz,
         system::readyz,
         system::metrics,
@@ -114,8 +123,13 @@ mod tests {
     #[test]
     fn every_operation_documents_what_it_may_refuse() {
         // They work on the store or on files alone, so that they go when the engine does not.
-        const WITHOUT_ENGINE: [&str; 3] =
-            ["/platform/projects/{id}/cancel", "/platform/projects/{id}/force", "/platform/plugins/{name}/rollback"];
+        const WITHOUT_ENGINE: [&str; 5] = [
+            "/platform/projects/{id}/cancel",
+            "/platform/projects/{id}/force",
+            "/platform/plugins/{name}/rollback",
+            "/platform/plugins/{name}/trial",
+            "/platform/plugins/{name}/promote",
+        ];
         // Reads that ask the engine and have nothing to answer without it.
         const READS_ENGINE: [&str; 3] = ["/platform/projects/{id}/logs", "/platform/lost-projects", "/readyz"];
         let operations = operations();

@@ -5,7 +5,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
@@ -22,6 +22,7 @@ pub fn router(api: Api) -> Router {
         .route("/platform/projects/{id}/restart", post(native::change::restart))
         .route("/platform/projects/{id}/cancel", post(native::change::cancel))
         .route("/platform/projects/{id}/retry", post(native::change::retry))
+        .route("/platform/projects/{id}/apply", post(native::change::apply))
         .route("/platform/projects/{id}/force", post(native::change::force))
         .route("/platform/projects/{id}/credentials", get(native::read::credentials))
         .route("/platform/projects/{id}/health", get(native::read::health))
@@ -39,6 +40,13 @@ pub fn router(api: Api) -> Router {
         .route("/platform/plugins", get(native::plugins::list))
         .route("/platform/plugins/{name}", get(native::plugins::get))
         .route("/platform/plugins/reload", post(native::plugins::reload))
+        .route("/platform/plugins/grants", get(native::grants::list))
+        .route("/platform/plugins/{name}/grant", put(native::grants::grant).delete(native::grants::revoke))
+        .route(
+            "/platform/plugins/{name}/trial",
+            get(native::trials::get).post(native::trials::begin).put(native::trials::install).delete(native::trials::end),
+        )
+        .route("/platform/plugins/{name}/promote", post(native::trials::promote))
         .route("/platform/plugins/{name}/rollback", post(native::plugins::rollback))
         .route("/platform/regions", get(native::read::regions))
         .layer(from_fn_with_state(api.clone(), auth::require_token));

@@ -42,7 +42,8 @@ use crate::domain::{
     InstallationId, NoticeKind, OperationId, OperationKind, Project, ProjectRef, ProjectStatus, Secret, ServiceName, TooLittle,
     UnixMillis,
 };
-use crate::plugin_host::hooks::HookError;
+use crate::plugin_host::Hook;
+use crate::plugin_host::hooks::{HookError, Pins};
 use crate::ports::RangeFull;
 use crate::secrets::{GenerateError, ProjectSecrets, SealError};
 use crate::store::{Clash, NewOperation, StoreError};
@@ -244,6 +245,26 @@ impl Lifecycle {
         self.accept(project, OperationKind::Restart, services, by, None).await
     }
 
+    /// Has a post-create plugin do its work on a project that was there before it, or before this version of it.
+    ///
+    /// # Errors
+    /// [`LifecycleError::State`] unless the project is active, [`LifecycleError::Meaning`] when no such plugin runs for it or
+    /// it has no such hook.
+    pub async fn apply(&self, project: &Project, plugin: &str, by: &str) -> Result<OperationId, LifecycleError> {
+        let hosts = &self.parts.plugins;
+        let wrong = |message| Err(LifecycleError::Meaning { field: "plugin", code: "unknown_value", message });
+        if !hosts.has_hook(plugin, Hook::PostCreate) {
+            return wrong(format!(
+                "`{plugin}` has no hook `post-create` here: the others are called of their own accord, and a renderer by an update"
+            ));
+        }
+        let pins: Pins = hosts.pins(&project.plugins).into_iter().filter(|(name, _)| name == plugin).collect();
+        if pins.is_empty() {
+            return wrong(format!("`{plugin}` does not run for this project: choose it with an update of `plugins`"));
+        }
+        self.accept_with(project, OperationKind::Apply, &[], by, None, pins).await
+    }
+
     fn set_of(&self, project: &Project) -> Result<Arc<LoadedSet>, LifecycleError> {
         self.parts.set_of(project).map_err(|error| LifecycleError::Meaning {
             field: "template_set",
@@ -386,6 +407,20 @@ impl Lifecycle {
         by: &str,
         only_from: Option<ProjectStatus>,
     ) -> Result<OperationId, LifecycleError> {
+        let pins = self.parts.plugins.pins(&project.plugins);
+        self.accept_with(project, kind, services, by, only_from, pins).await
+    }
+
+    /// The same with the plugins that it is to use.
+    async fn accept_with(
+        &self,
+        project: &Project,
+        kind: OperationKind,
+        services: &[String],
+        by: &str,
+        only_from: Option<ProjectStatus>,
+        plugins: Pins,
+    ) -> Result<OperationId, LifecycleError> {
         self.engine_is_there().await?;
         let parts = &self.parts;
         // Without its set nobody knows what to start or to stop; a delete finds everything by label.
@@ -400,7 +435,7 @@ impl Lifecycle {
             services: services.to_vec(),
             update: None,
             requested_by: by.to_owned(),
-            plugins: parts.plugins.pins(&project.plugins),
+            plugins,
             deadline_at: parts.deadline(kind),
         };
         let refused = |status: &'static str| LifecycleError::State { status, way_out: kind.way_out() };

@@ -120,6 +120,7 @@ pub fn plan(kind: OperationKind, waves: &[usize]) -> Vec<PlannedStep> {
         OperationKind::Resume | OperationKind::Repair => {
             vec![kept("network", Effect::Network), kept("volumes", Effect::Volumes), kept("containers", Effect::Containers)]
         }
+        OperationKind::Apply => return vec![kept("healthy", Effect::Healthy), made("apply", Effect::PostCreate)],
         OperationKind::Delete => vec![
             kept(BEFORE_DELETE, Effect::BeforeDelete),
             gone("post-create", Effect::PostCreate),
@@ -133,7 +134,7 @@ pub fn plan(kind: OperationKind, waves: &[usize]) -> Vec<PlannedStep> {
     match kind {
         OperationKind::Create | OperationKind::Resume => steps.extend(waves.iter().map(undone_by_stopping)),
         OperationKind::Restart | OperationKind::Repair => steps.extend(waves.iter().map(|wave| started(wave, None))),
-        OperationKind::Pause | OperationKind::Delete | OperationKind::Update => return steps,
+        OperationKind::Pause | OperationKind::Delete | OperationKind::Update | OperationKind::Apply => return steps,
     }
     steps.push(kept("healthy", Effect::Healthy));
     if kind == OperationKind::Create {

@@ -19,6 +19,7 @@ use crate::plugin_host::PluginHost;
 use crate::plugin_host::hooks::HookError;
 use crate::store::StoreError;
 use crate::telemetry::Metrics;
+use crate::web;
 
 /// Messages under way at once.
 const AT_ONCE: usize = 4;
@@ -38,12 +39,9 @@ pub async fn run(
     metrics: Metrics,
     stop: CancellationToken,
 ) {
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .timeout(settings.deadline)
-        .pool_max_idle_per_host(0)
-        .build();
+    let tls = settings.webhook.as_ref().is_some_and(|webhook| web::is_tls(&webhook.url));
+    let client = if tls { web::client().no_proxy().pool_max_idle_per_host(0) } else { web::plain() };
+    let client = client.timeout(settings.deadline).build();
     let client = match client {
         Ok(client) => client,
         Err(error) => {

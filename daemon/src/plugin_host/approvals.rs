@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::egress::EgressHost;
 use super::grants::{HttpRequest, Interface};
 use super::load::{self, LoadError, MANIFEST_FILE};
 use super::manifest::Manifest;
+use super::state::one_line;
 use super::trust::{Provenance, Trust};
 use super::versions;
 
@@ -28,6 +30,9 @@ pub struct Reaches {
     /// Secrets it signs with.
     #[serde(default)]
     pub sign: Vec<String>,
+    /// Hosts outside.
+    #[serde(default)]
+    pub egress: Vec<EgressHost>,
 }
 
 impl Reaches {
@@ -38,12 +43,13 @@ impl Reaches {
             imports: manifest.imports.iter().filter(reaching).copied().collect(),
             http: manifest.http.clone(),
             sign: manifest.sign.clone(),
+            egress: manifest.egress.clone(),
         }
     }
 
     /// It asks for nothing that somebody has to grant.
     pub fn is_empty(&self) -> bool {
-        self.imports.is_empty() && self.http.is_empty() && self.sign.is_empty()
+        self.imports.is_empty() && self.http.is_empty() && self.sign.is_empty() && self.egress.is_empty()
     }
 
     /// Whether all of it is in `granted`.
@@ -51,6 +57,7 @@ impl Reaches {
         self.imports.is_subset(&granted.imports)
             && self.http.iter().all(|request| granted.http.contains(request))
             && self.sign.iter().all(|secret| granted.sign.contains(secret))
+            && self.egress.iter().all(|host| granted.egress.contains(host))
     }
 
     /// A line each, for people.
@@ -59,8 +66,9 @@ impl Reaches {
         let imports = self.imports.iter().map(|import| format!("the interface {}: {}", import.as_str(), import.means()));
         let requests = self.http.iter().map(|request| format!("requests {}", http(request)));
         let signatures = self.sign.iter().map(|secret| format!("signatures under the secret {secret}"));
+        let hosts = self.egress.iter().map(|host| format!("requests to {host}, outside"));
         // A manifest's own words cannot hide the line above them.
-        imports.chain(requests).chain(signatures).map(|line| line.escape_debug().to_string()).collect()
+        imports.chain(requests).chain(signatures).chain(hosts).map(|line| one_line(&line)).collect()
     }
 }
 
@@ -98,6 +106,7 @@ impl Approvals {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn grant(&self, name: &str, approval: Approval) -> io::Result<()> {
+        let _alone = self.alone()?;
         let mut all = self.read()?;
         let of_it = all.entry(name.to_owned()).or_default();
         of_it.retain(|before| before.digest != approval.digest);
@@ -112,6 +121,7 @@ impl Approvals {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn revoke(&self, name: &str) -> io::Result<bool> {
+        let _alone = self.alone()?;
         let mut all = self.read()?;
         let before = all.remove(name);
         self.write(&all)?;
@@ -122,6 +132,15 @@ impl Approvals {
         let Some(file) = &self.0 else { return Err(io::Error::other("no data folder")) };
         fs::create_dir_all(file.parent().unwrap_or(file))?;
         versions::write(file, &serde_json::to_vec_pretty(all)?)
+    }
+
+    /// One change at a time, the daemon's or a command's: what was read in between would be lost.
+    fn alone(&self) -> io::Result<fs::File> {
+        let Some(file) = &self.0 else { return Err(io::Error::other("no data folder")) };
+        fs::create_dir_all(file.parent().unwrap_or(file))?;
+        let lock = fs::File::options().create(true).append(true).open(file.with_extension("lock"))?;
+        lock.lock()?;
+        Ok(lock)
     }
 
     /// The file itself, for whoever watches it.

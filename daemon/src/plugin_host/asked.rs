@@ -87,6 +87,7 @@ impl PluginHost {
             options: self.options(name, &PluginChoices::default()),
             project: project.cloned(),
             memory: self.memory.clone(),
+            egress: self.way_outside(plugin),
             ..Surroundings::none()
         };
         let span = span(plugin, Hook::Notify, project.map(ProjectRef::as_str).unwrap_or_default(), "");

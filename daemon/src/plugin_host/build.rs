@@ -9,14 +9,19 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use wit_component::ComponentEncoder;
 
 use super::limits::Limits;
 use super::load::{self, COMPONENT_FILE, LoadError, Loader, MANIFEST_FILE};
+use super::manifest::Manifest;
+use super::recipe;
+pub use super::recipe::read as recipe;
 pub use super::toolchain::Environment;
 use super::toolchain::{self, TARGET, Toolchain, ToolchainError};
 use super::trust;
+use super::versions;
 
 /// With a standard library to compile and a cold cache of crates, on a slow machine.
 const CARGO_DEADLINE: Duration = Duration::from_secs(45 * 60);
@@ -56,7 +61,7 @@ pub enum BuildError {
         problem: String,
     },
     /// The core module does not become a component.
-    #[error("{} does not become a component: {problem}: does the crate have an `export_*!` line of supamanager-plugin?", module.display())]
+    #[error("{} does not become a component: {problem}: does it hold the bindings of the contract? In Rust, an `export_*!` line of supamanager-plugin brings them", module.display())]
     Component {
         /// The core module.
         module: PathBuf,
@@ -91,9 +96,10 @@ pub struct Built {
     pub imports: Vec<&'static str>,
 }
 
-/// Builds plugins into a folder; one toolchain and one target folder serve them all.
+/// Builds plugins into a folder; one toolchain and one target folder serve all crates.
 pub struct Builder {
-    toolchain: Toolchain,
+    toolchain: OnceCell<Toolchain>,
+    outer: Environment,
     environment: Environment,
     out: PathBuf,
     build_dir: PathBuf,
@@ -102,18 +108,18 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Chooses the toolchain. What cargo makes on the way goes into `build_dir`, else into `.build` of `out`.
+    /// What cargo makes on the way goes into `build_dir`, else into `.build` of `out`.
     ///
     /// # Errors
-    /// [`BuildError::Toolchain`] with the ways out.
-    pub async fn new(outer: &Environment, out: &Path, build_dir: Option<&Path>) -> Result<Self, BuildError> {
-        let toolchain = toolchain::choose(outer).await?;
+    /// [`BuildError::Io`].
+    pub fn new(outer: &Environment, out: &Path, build_dir: Option<&Path>) -> Result<Self, BuildError> {
         fs::create_dir_all(out).map_err(io(out))?;
         let out = fs::canonicalize(out).map_err(io(out))?;
         let build_dir =
             build_dir.map_or_else(|| Ok(out.join(".build")), |folder| std::path::absolute(folder).map_err(io(folder)))?;
         let (environment, loader) = (toolchain::nested_environment(outer), Loader::alone(Limits::default())?);
-        Ok(Self { toolchain, environment, out, build_dir, loader, shipped: false })
+        let (toolchain, outer) = (OnceCell::new(), outer.clone());
+        Ok(Self { toolchain, outer, environment, out, build_dir, loader, shipped: false })
     }
 
     /// Records what it builds as shipped: the plugins of the daemon's own repository.
@@ -122,43 +128,71 @@ impl Builder {
         Self { shipped, ..self }
     }
 
-    /// One line about the toolchain, for people.
-    pub fn describe(&self) -> String {
-        let rustc = self.toolchain.rustc.display();
-        match &self.toolchain.build_std {
+    /// One line about what compiles a plugin, for people.
+    ///
+    /// # Errors
+    /// [`BuildError::Toolchain`] with the ways out.
+    pub async fn describe(&self, folder: &Path) -> Result<String, BuildError> {
+        if let Some(command) = recipe::read(folder)? {
+            return Ok(command.join(" "));
+        }
+        let toolchain = self.toolchain().await?;
+        let rustc = toolchain.rustc.display();
+        Ok(match &toolchain.build_std {
             None => format!("{rustc}, with its own standard library for {TARGET}"),
             Some(linker) => format!("{rustc}, standard library for {TARGET} from its sources, linked by {}", linker.display()),
-        }
+        })
     }
 
-    /// Builds one crate.
+    /// Chosen once, when the first crate wants it.
+    async fn toolchain(&self) -> Result<&Toolchain, BuildError> {
+        Ok(self.toolchain.get_or_try_init(|| toolchain::choose(&self.outer)).await?)
+    }
+
+    /// Builds one plugin: a crate, or a folder whose plugin.toml says by `[build]` how.
     ///
     /// # Errors
     /// [`BuildError`], each with the way out.
     pub async fn build(&self, folder: &Path) -> Result<Built, BuildError> {
         let folder = fs::canonicalize(folder).map_err(io(folder))?;
+        if let Some(command) = recipe::read(&folder)? {
+            let made = recipe::follow(&folder, &command, &self.outer).await?;
+            return self.finish(&folder, &made.name, &made.version, &made.requested, &componentise(&made.wasm)?).await;
+        }
         let requested = read_request(&folder)?;
         let (package, workspace) = self.package(&folder).await?;
         let module = self.compile(&folder, &package, &workspace).await?;
-        let component = componentise(&module)?;
-        let digest = load::sha256_hex(&component);
+        self.finish(&folder, &package.name, &package.version, &requested, &componentise(&module)?).await
+    }
+
+    /// Writes the manifest, puts both in their place and has the host try them.
+    async fn finish(
+        &self,
+        folder: &Path,
+        name: &str,
+        version: &str,
+        requested: &str,
+        component: &[u8],
+    ) -> Result<Built, BuildError> {
+        let digest = load::sha256_hex(component);
         let manifest = format!(
-            "# Written by `supamanager plugin build`; the rest is {MANIFEST_FILE} of the crate.\n\
-             name = \"{}\"\nversion = \"{}\"\nsha256 = \"{digest}\"\n\n{requested}",
-            package.name, package.version
+            "# Written by `supamanager plugin build`; the rest is {MANIFEST_FILE} of its sources.\n\
+             name = \"{name}\"\nversion = \"{version}\"\nsha256 = \"{digest}\"\n\n{requested}"
         );
-        let built = self.place(&package.name, &manifest, &component)?;
+        // It becomes the name of a folder.
+        Manifest::parse(&manifest).map_err(|problem| BuildError::Crate { path: folder.join(MANIFEST_FILE), problem })?;
+        let built = self.place(name, &manifest, component)?;
         if self.shipped {
-            trust::record(&self.out, &package.name, &manifest).map_err(io(&self.out))?;
+            trust::record(&self.out, name, &manifest).map_err(io(&self.out))?;
         }
         let plugin = load::load(&self.loader, &built).await?;
         let imports = plugin.imports.iter().map(|interface| interface.as_str()).collect();
-        Ok(Built { name: package.name, folder: built, size: component.len(), digest: plugin.digest, imports })
+        Ok(Built { name: name.to_owned(), folder: built, size: component.len(), digest: plugin.digest, imports })
     }
 
     /// The crate as cargo knows it, and the root of its workspace.
     async fn package(&self, folder: &Path) -> Result<(Package, PathBuf), BuildError> {
-        let mut cargo = self.cargo(folder, "metadata");
+        let mut cargo = self.cargo(folder, "metadata").await?;
         cargo.args(["--no-deps", "--format-version", "1"]);
         let output = run(cargo, folder, METADATA_DEADLINE).await?;
         let wrong = |problem| BuildError::Crate { path: folder.to_owned(), problem };
@@ -171,14 +205,15 @@ impl Builder {
     }
 
     async fn compile(&self, folder: &Path, package: &Package, workspace: &Path) -> Result<PathBuf, BuildError> {
-        let mut cargo = self.cargo(folder, "rustc");
+        let mut cargo = self.cargo(folder, "rustc").await?;
         cargo.args(["--lib", "--profile", "plugin", "--target", TARGET, "--message-format=json-render-diagnostics"]);
         cargo.arg("--target-dir").arg(&self.build_dir);
         for setting in PROFILE {
             cargo.args(["--config", setting]);
         }
-        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags());
-        if let Some(linker) = &self.toolchain.build_std {
+        let toolchain = self.toolchain().await?;
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(toolchain));
+        if let Some(linker) = &toolchain.build_std {
             // The library's sources are no secret feature; cargo only calls building them unstable.
             cargo.args(["-Z", "build-std=std,panic_abort"]).env("RUSTC_BOOTSTRAP", "1");
             cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
@@ -200,22 +235,25 @@ impl Builder {
     /// The same bytes wherever the caches lie. The same flags for every crate of every workspace, or cargo would
     /// compile the standard library once for each (measured: 270 s instead of 190 s of processor time for the three
     /// shipped plugins); what is the workspace's own is said to its last crate only.
-    fn rustflags(&self) -> OsString {
-        let home = ["CARGO_HOME", "HOME"].into_iter().find_map(|name| self.environment.get(&OsString::from(name)));
-        let places = [(Some(self.toolchain.sysroot.as_path()), "/rust"), (home.map(Path::new), "/home")];
-        let flags: Vec<OsString> = places.into_iter().filter_map(|(from, to)| Some(remap(from?, to))).collect();
+    fn rustflags(&self, toolchain: &Toolchain) -> OsString {
+        let variable = |name: &str| self.environment.get(&OsString::from(name)).map(PathBuf::from);
+        // The same whether cargo calls us, which sets it, or a shell does.
+        let home = variable("CARGO_HOME").or_else(|| Some(variable("HOME")?.join(".cargo")));
+        let places = [(Some(toolchain.sysroot.clone()), "/rust"), (home, "/home")];
+        let flags: Vec<OsString> = places.into_iter().filter_map(|(from, to)| Some(remap(&from?, to))).collect();
         flags.join(std::ffi::OsStr::new("\u{1f}"))
     }
 
-    fn cargo(&self, folder: &Path, verb: &str) -> Command {
-        let mut cargo = Command::new(&self.toolchain.cargo);
+    async fn cargo(&self, folder: &Path, verb: &str) -> Result<Command, BuildError> {
+        let toolchain = self.toolchain().await?;
+        let mut cargo = Command::new(&toolchain.cargo);
         cargo.arg(verb).current_dir(folder).env_clear().envs(&self.environment);
-        cargo.env("RUSTC", &self.toolchain.rustc).env("RUSTUP_AUTO_INSTALL", "0");
-        if folder.ancestors().any(|parent| parent.join("Cargo.lock").is_file()) {
+        cargo.env("RUSTC", &toolchain.rustc).env("RUSTUP_AUTO_INSTALL", "0");
+        if is_locked(folder) {
             cargo.arg("--locked");
         }
         cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
-        cargo
+        Ok(cargo)
     }
 
     /// Writes both files beside the old ones and swaps the folders: a host never finds half a plugin.
@@ -229,12 +267,23 @@ impl Builder {
             let path = unfinished.join(file);
             fs::write(&path, bytes).map_err(io(&path))?;
         }
-        if finished.exists() {
-            fs::remove_dir_all(&finished).map_err(io(&finished))?;
-        }
-        fs::rename(&unfinished, &finished).map_err(io(&finished))?;
+        versions::take_place(&unfinished, &finished).map_err(io(&finished))?;
         Ok(finished)
     }
+}
+
+/// Whether the workspace of a crate has a lock file. One further up belongs to another workspace.
+fn is_locked(folder: &Path) -> bool {
+    let is_root = |folder: &Path| {
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+        manifest.lines().any(|line| line.trim_end() == "[workspace]")
+    };
+    for parent in folder.ancestors() {
+        if parent.join("Cargo.lock").is_file() || is_root(parent) {
+            return parent.join("Cargo.lock").is_file();
+        }
+    }
+    false
 }
 
 fn remap(from: &Path, to: &str) -> OsString {
@@ -293,11 +342,14 @@ async fn run(mut cargo: Command, folder: &Path, deadline: Duration) -> Result<Ou
 
 fn componentise(module: &Path) -> Result<Vec<u8>, BuildError> {
     let bytes = fs::read(module).map_err(io(module))?;
+    if wasmparser::Parser::is_component(&bytes) {
+        return Ok(bytes);
+    }
     let encoded = ComponentEncoder::default().validate(true).module(&bytes).and_then(|encoder| encoder.encode());
     encoded.map_err(|error| BuildError::Component { module: module.to_owned(), problem: format!("{error:#}") })
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> BuildError {
+pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> BuildError {
     move |source| BuildError::Io { path: path.to_owned(), source }
 }
 

@@ -183,6 +183,10 @@ fn explain(callee: &Callee, error: &wasmtime::Error) -> HookError {
     let plugin = callee.name.to_string();
     match error.downcast_ref::<Trap>() {
         Some(trap) => HookError::Trap { plugin, message: trap.to_string() },
+        // wasmtime has no type for it.
+        None if format!("{error:#}").contains("fuel allocated for hostcalls") => {
+            LimitReached::crossing(&callee.limits).of(&callee.name, callee.hook)
+        }
         None => {
             let allowed = callee.limits.crossing_bytes / 1024;
             let message = format!("it handed over what the host does not take (at most {allowed} KiB at once): {error:#}");

@@ -23,8 +23,11 @@ pub const SLOTS: u32 = 24;
 /// What a free slot keeps of a memory and of a table: a probe's call touches some 30 KiB of its memory.
 const KEPT_BYTES: usize = 256 << 10;
 
-/// Modules one component may be made of. Rust makes three; interpreters packed into a component make more.
-const MODULES_PER_COMPONENT: u32 = 8;
+/// Modules one component may be made of. Rust makes three, componentize-js four, componentize-py 0.25 makes 38.
+const MODULES_PER_COMPONENT: u32 = 64;
+
+/// Tables one component may have: Rust's, componentize-js's and componentize-py's have two.
+const TABLES_PER_COMPONENT: u32 = 8;
 
 /// Address space kept per memory; less than a 32-bit memory could want, since limits are far below that.
 const MEMORY_RESERVATION: usize = 64 << 20;
@@ -149,10 +152,10 @@ fn config(memory_bytes: usize, pool: bool) -> Config {
             .total_stacks(SLOTS)
             .total_core_instances(SLOTS * MODULES_PER_COMPONENT)
             .total_memories(SLOTS * 2)
-            .total_tables(SLOTS * MODULES_PER_COMPONENT)
+            .total_tables(SLOTS * TABLES_PER_COMPONENT)
             .max_core_instances_per_component(MODULES_PER_COMPONENT)
             .max_memories_per_component(2)
-            .max_tables_per_component(MODULES_PER_COMPONENT)
+            .max_tables_per_component(TABLES_PER_COMPONENT)
             .max_memory_size(memory_bytes);
         // Where the kernel can say which pages a call has touched (Linux 6.7), those are written over after it. Elsewhere
         // the whole slot goes back to the kernel, which stops both cores for a moment, 900 times a second with 900 projects.

@@ -37,11 +37,13 @@ pub enum Interface {
     Sign,
     /// What a plugin remembers.
     Memory,
+    /// HTTP to hosts outside.
+    Egress,
 }
 
 impl Interface {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Log,
         Self::Templates,
         Self::Clock,
@@ -54,6 +56,7 @@ impl Interface {
         Self::Options,
         Self::Sign,
         Self::Memory,
+        Self::Egress,
     ];
 
     /// Its name in the contract and in manifests.
@@ -71,12 +74,13 @@ impl Interface {
             Self::Options => "options",
             Self::Sign => "sign",
             Self::Memory => "memory",
+            Self::Egress => "egress",
         }
     }
 
     /// Whether it leads out of the call: such an interface is granted, not only requested.
     pub fn reaches_out(self) -> bool {
-        matches!(self, Self::ServiceHttp | Self::ServiceTcp | Self::DbLogin | Self::Sql | Self::Sign)
+        matches!(self, Self::ServiceHttp | Self::ServiceTcp | Self::DbLogin | Self::Sql | Self::Sign | Self::Egress)
     }
 
     /// What it lets a plugin do, for people.
@@ -94,6 +98,7 @@ impl Interface {
             Self::Options => "what the operator and the project's people chose",
             Self::Sign => "signatures under secrets of the project that plugin.toml lists",
             Self::Memory => "64 KiB that it keeps of each project",
+            Self::Egress => "HTTP to hosts outside that are listed one by one",
         }
     }
 
@@ -110,10 +115,10 @@ pub fn grantable(hook: Hook) -> &'static [Interface] {
         Hook::Render => &[Log, Templates, Options],
         Hook::Probe => &[Log, Clock, ServiceHttp, ServiceTcp, EngineHealth, DbLogin, Options],
         Hook::PostCreate | Hook::BeforeDelete | Hook::AfterResume => {
-            &[Log, Clock, Progress, ServiceHttp, Sql, Options, Sign, Memory]
+            &[Log, Clock, Progress, ServiceHttp, Sql, Options, Sign, Memory, Egress]
         }
         Hook::Admit => &[Log, Clock, Options],
-        Hook::Notify => &[Log, Clock, Options, Memory],
+        Hook::Notify => &[Log, Clock, Options, Memory, Egress],
     }
 }
 

@@ -2,6 +2,7 @@
 //! to a project's services.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -251,6 +252,32 @@ pub struct ServiceResponse {
     pub headers: Vec<(String, String)>,
     /// Body, cut at the limit.
     pub body: Vec<u8>,
+}
+
+/// An HTTP request to a host outside, which was found to be granted.
+#[derive(Debug, Clone)]
+pub struct OutsideRequest {
+    /// https, or http where the operator or the manifest names a port.
+    pub url: reqwest::Url,
+    /// Where the host is, when the operator says so; otherwise its name leads there, and to no private network.
+    pub address: Option<IpAddr>,
+    /// In capitals.
+    pub method: String,
+    /// As the plugin wrote them.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Vec<u8>,
+    /// Limit of this call.
+    pub deadline: Duration,
+    /// Bytes kept of the answer.
+    pub body_limit: usize,
+}
+
+/// The way from a host import to the outside. `app` gives the one of `reach`.
+#[async_trait]
+pub trait Egress: Send + Sync {
+    /// One HTTP exchange; redirects are not followed.
+    async fn send(&self, request: OutsideRequest) -> Result<ServiceResponse, AccessError>;
 }
 
 /// Why a service could not be asked. The text is for people and holds no secret and no address.

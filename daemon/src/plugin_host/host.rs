@@ -10,14 +10,18 @@ use serde_json::{Map, Value};
 
 use super::approvals::{Approvals, Leave};
 use super::call;
-use super::grants::Scope;
-use super::hooks::{HookError, Memory, Pins, ProbeInput, ProbeReport, RenderInput, RenderedFile, ServiceAccess};
-use super::limits::{Hook, LimitReached, Limits};
+use super::egress::EgressHost;
+use super::hooks::{Egress, HookError, Memory, Pins, ProbeInput, ProbeReport, RenderInput, RenderedFile, ServiceAccess};
+use super::limits::{Hook, Limits};
 use super::load::{self, Bound, LoadError, Loader, Plugin};
+use super::manifest::OnFailure;
 use super::output;
+use super::probing::is_its_fault;
 use super::registry::{self, PluginInfo, Probe, Registry};
+use super::shadow::Shadows;
 use super::state::Surroundings;
 use super::versions::Versions;
+use crate::backend::ErrorClass;
 use crate::clock::Clock;
 use crate::domain::{PluginChoices, ServiceState};
 use crate::telemetry::PluginMetrics;
@@ -40,6 +44,10 @@ pub struct HostConfig {
     pub metrics: PluginMetrics,
     /// Where plugins remember; without one they are denied it.
     pub memory: Option<Arc<dyn Memory>>,
+    /// The way to hosts outside; without one there is none.
+    pub egress: Option<Arc<dyn Egress>>,
+    /// To which hosts the operator lets plugins, beside those of their manifests.
+    pub egress_hosts: BTreeMap<String, Vec<EgressHost>>,
     /// What the operator has them told: plugin -> options.
     pub options: BTreeMap<String, Map<String, Value>>,
     /// Whose plugins are loaded, and what was granted to them.
@@ -64,6 +72,8 @@ impl HostConfig {
             clock: Clock::system(),
             metrics: PluginMetrics::default(),
             memory: None,
+            egress: None,
+            egress_hosts: BTreeMap::new(),
             options: BTreeMap::new(),
             leave: Leave::default(),
         }
@@ -76,11 +86,15 @@ pub struct PluginHost {
     pub(super) folder: PathBuf,
     pub(super) versions: Option<Versions>,
     pub(super) memory: Option<Arc<dyn Memory>>,
+    egress: Option<Arc<dyn Egress>>,
+    egress_hosts: BTreeMap<String, Vec<EgressHost>>,
     pub(super) operators_options: BTreeMap<String, Map<String, Value>>,
     /// What runs. A call takes it as it is and keeps to it.
     pub(super) current: RwLock<Arc<Registry>>,
     /// What ran before, for operations that began with it.
     pub(super) retired: Mutex<Vec<Arc<Plugin>>>,
+    /// Newer versions that are tried beside those that run.
+    pub(super) shadows: Shadows,
     /// One change at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
 }
@@ -93,9 +107,22 @@ impl PluginHost {
     pub async fn load(config: HostConfig) -> Result<Self, LoadError> {
         let loader = Loader::start(config.limits, config.cache.as_deref(), config.clock, config.metrics, config.leave)?;
         let (folder, versions) = (config.folder, config.versions.map(Versions::new));
-        let (current, retired, changing) = Default::default();
+        let (current, retired, shadows, changing) = Default::default();
         let (memory, operators_options) = (config.memory, config.options);
-        let host = Self { loader, folder, versions, memory, operators_options, current, retired, changing };
+        let (egress, egress_hosts) = (config.egress, config.egress_hosts);
+        let host = Self {
+            loader,
+            folder,
+            versions,
+            memory,
+            egress,
+            egress_hosts,
+            operators_options,
+            current,
+            retired,
+            shadows,
+            changing,
+        };
         host.first_load().await?;
         for plugin in host.list() {
             tracing::info!(
@@ -138,6 +165,11 @@ impl PluginHost {
         self.current().bound_to(Hook::Render).iter().any(|(plugin, _)| plugin.runs(choices))
     }
 
+    /// Whether a plugin of this name runs and is bound to the hook.
+    pub fn has_hook(&self, name: &str, hook: Hook) -> bool {
+        self.current().plugin(name).is_some_and(|plugin| plugin.bound_to(hook).is_some())
+    }
+
     /// What an operation that begins now on a project of these choices uses to its end.
     pub fn pins(&self, choices: &PluginChoices) -> Pins {
         self.current().pins(choices)
@@ -172,7 +204,18 @@ impl PluginHost {
             let made = call::call(&self.loader.engine, &bound.callee, surroundings, span, move |contract, store| {
                 contract.render(store, context, wanted, so_far)
             });
-            files = output::fold(&plugin.manifest.name, &bound.callee.limits, files, made.await?)?;
+            let folded =
+                made.await.and_then(|made| output::fold(&plugin.manifest.name, &bound.callee.limits, files.clone(), made));
+            files = match folded {
+                Ok(folded) => folded,
+                // Again in a moment: a stack without this renderer would be for good.
+                Err(error) if error.class() == ErrorClass::Retry => return Err(error),
+                Err(error) if bound.binding.on_failure == OnFailure::Fallback => {
+                    tracing::warn!(plugin.id = plugin.manifest.name, %error, "a renderer failed, those after it go on without");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
         }
         output::check_complete(&last.manifest.name, &input.files, &files)?;
         Ok(files)
@@ -184,61 +227,53 @@ impl PluginHost {
     /// [`HookError::NoPlugin`] when nobody knows it, otherwise what went wrong in the plugin. None of that says
     /// anything about the service.
     pub async fn probe(&self, input: ProbeInput, access: Arc<dyn ServiceAccess>) -> Result<ProbeReport, HookError> {
+        let (mut first_failure, mut left_alone) = (None, None);
         for Probe { plugin, bound, breaker } in self.current().probes() {
             if !plugin.runs(&input.choices) {
                 continue;
             }
-            if let Some(left) = breaker.closed_for(Instant::now()) {
-                let reason = format!(
-                    "probe plugin `{}` keeps failing and is asked again in {} s",
-                    plugin.manifest.name,
-                    left.as_secs() + 1
-                );
-                return Ok(ProbeReport { state: ServiceState::Unknown, reason, endpoint: String::new() });
+            let falls_back = bound.binding.on_failure == OnFailure::Fallback;
+            let shadow = self.shadows.of(&plugin.manifest.name);
+            let decides = shadow.as_ref().is_some_and(|shadow| shadow.decides_for(&input.project));
+            // The breaker is the running version's: another one that decides is asked.
+            if let Some(left) = breaker.closed_for(Instant::now()).filter(|_| !decides) {
+                let (name, seconds) = (&plugin.manifest.name, left.as_secs() + 1);
+                let reason = format!("probe plugin `{name}` keeps failing and is asked again in {seconds} s");
+                let report = ProbeReport { state: ServiceState::Unknown, reason, endpoint: String::new() };
+                if falls_back {
+                    left_alone.get_or_insert(report);
+                    continue;
+                }
+                return Ok(report);
             }
-            let answer = self.probe_with(plugin, bound, &input, access.clone()).await;
-            let failed = match &answer {
-                Err(HookError::Trap { .. } | HookError::Failed { .. }) => true,
-                // Time on the wall also passes while a service or a loaded host is slow: no fault of the plugin's.
-                Err(HookError::Limit { limit, .. }) => *limit != LimitReached::WALL,
-                _ => false,
+            let (answer, is_running) = match shadow {
+                None => (self.asking(plugin, bound, &input, access.clone()).verdict().await, true),
+                Some(shadow) => self.ask_both(&shadow, plugin, bound, &input, access.clone()).await,
             };
-            if breaker.note(failed, Instant::now()) {
+            if is_running && breaker.note(answer.as_ref().is_err_and(is_its_fault), Instant::now()) {
                 tracing::warn!(
                     plugin.id = plugin.manifest.name,
                     "probe plugin failed five times in a row and is left alone for a while"
                 );
             }
-            if let Some(report) = answer? {
-                return Ok(report);
+            match answer {
+                Ok(Some(report)) => return Ok(report),
+                Ok(None) => {}
+                Err(error) if falls_back => drop(first_failure.get_or_insert(error)),
+                Err(error) => return Err(error),
             }
         }
-        Err(HookError::NoPlugin { hook: Hook::Probe.as_str() })
+        match (first_failure, left_alone) {
+            (Some(error), _) => Err(error),
+            (None, Some(report)) => Ok(report),
+            (None, None) => Err(HookError::NoPlugin { hook: Hook::Probe.as_str() }),
+        }
     }
 
-    async fn probe_with(
-        &self,
-        plugin: &Plugin,
-        bound: &Bound,
-        input: &ProbeInput,
-        access: Arc<dyn ServiceAccess>,
-    ) -> Result<Option<ProbeReport>, HookError> {
-        self.check_merged(plugin, &input.choices)?;
-        let span = span(plugin, Hook::Probe, input.project.as_str(), "");
-        let scope = Scope::Probed(input.service.clone());
-        let project = Some(input.project.clone());
-        let options = self.options(&plugin.manifest.name, &input.choices);
-        let surroundings = Surroundings { access: Some(access), scope, project, options, ..Surroundings::none() };
-        let (project, service, spec) = (input.project.to_string(), input.service.to_string(), input.spec.clone());
-        let verdict = call::call(&self.loader.engine, &bound.callee, surroundings, span, move |contract, store| {
-            contract.check(store, project, service, spec)
-        });
-        let Some(verdict) = verdict.await? else { return Ok(None) };
-        let bytes = verdict.reason.len() + verdict.endpoint.len();
-        if bytes > bound.callee.limits.result_bytes {
-            return Err(LimitReached::result(bytes, &bound.callee.limits).of(&plugin.manifest.name, Hook::Probe));
-        }
-        Ok(Some(ProbeReport { state: verdict.state, reason: verdict.reason, endpoint: verdict.endpoint }))
+    /// The way outside of a plugin, and to which hosts: its manifest's, which were granted, and the operator's.
+    pub(super) fn way_outside(&self, plugin: &Plugin) -> Option<(Arc<dyn Egress>, Vec<EgressHost>)> {
+        let operators = self.egress_hosts.get(&plugin.manifest.name).into_iter().flatten();
+        Some((self.egress.clone()?, operators.chain(&plugin.manifest.egress).cloned().collect()))
     }
 
     /// The pinned plugins of a hook, in order.

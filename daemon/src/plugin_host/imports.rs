@@ -93,7 +93,7 @@ mod tests {
             ("supamanager:plugin/log", "supamanager:plugin/ only"),
             ("supamanager:plugin/log@0.2.0", "this host speaks 0.1.0"),
             ("supamanager:plugin/log@0.1.7", "this host speaks 0.1.0"),
-            ("supamanager:plugin/egress@0.1.0", "no such interface"),
+            ("supamanager:plugin/filesystem@0.1.0", "no such interface"),
             ("supamanager:plugin/templates@0.1.0", "add \"templates\" to `imports`"),
         ] {
             let words = refusal(import);

@@ -176,22 +176,30 @@ impl LoweredLimits {
     /// A sentence naming the first wish that is zero or above the host's limit.
     pub fn apply(self, host: HookLimits) -> Result<HookLimits, String> {
         let mut limits = host;
-        lower("wall_ms", self.wall_ms.map(Duration::from_millis), &mut limits.wall)?;
-        lower("cpu_ms", self.cpu_ms.map(Duration::from_millis), &mut limits.cpu)?;
-        lower("memory_mib", self.memory_mib.map(|mib| mib.saturating_mul(MIB)), &mut limits.memory_bytes)?;
-        lower("result_kib", self.result_kib.map(|kib| kib.saturating_mul(KIB)), &mut limits.result_bytes)?;
-        lower("log_kib", self.log_kib.map(|kib| kib.saturating_mul(KIB)), &mut limits.log_bytes)?;
-        lower("host_calls", self.host_calls, &mut limits.host_calls)?;
+        let millis = |time: &Duration| time.as_millis().to_string();
+        lower("wall_ms", self.wall_ms.map(Duration::from_millis), &mut limits.wall, millis)?;
+        lower("cpu_ms", self.cpu_ms.map(Duration::from_millis), &mut limits.cpu, millis)?;
+        let (mib, kib) = (|bytes: &usize| (bytes / MIB).to_string(), |bytes: &usize| (bytes / KIB).to_string());
+        lower("memory_mib", self.memory_mib.map(|mib| mib.saturating_mul(MIB)), &mut limits.memory_bytes, mib)?;
+        lower("result_kib", self.result_kib.map(|kib| kib.saturating_mul(KIB)), &mut limits.result_bytes, kib)?;
+        lower("log_kib", self.log_kib.map(|kib| kib.saturating_mul(KIB)), &mut limits.log_bytes, kib)?;
+        lower("host_calls", self.host_calls, &mut limits.host_calls, u32::to_string)?;
         Ok(limits)
     }
 }
 
-fn lower<T: PartialOrd + Default + std::fmt::Debug + Copy>(name: &str, wish: Option<T>, limit: &mut T) -> Result<(), String> {
+/// `show` says a value in the unit of the key.
+fn lower<T: PartialOrd + Default + Copy>(
+    name: &str,
+    wish: Option<T>,
+    limit: &mut T,
+    show: impl Fn(&T) -> String,
+) -> Result<(), String> {
     match wish {
         None => Ok(()),
         Some(wish) if wish == T::default() => Err(format!("`{name}` is 0: leave it out or write a number above 0")),
         Some(wish) if wish > *limit => {
-            Err(format!("`{name}` asks for {wish:?}, the host allows {:?}: a manifest may only lower limits", *limit))
+            Err(format!("`{name}` asks for {}, the host allows {}: a manifest may only lower limits", show(&wish), show(limit)))
         }
         Some(wish) => {
             *limit = wish;
@@ -232,6 +240,11 @@ impl LimitReached {
     /// What it answered with.
     pub fn result(used: usize, limits: &HookLimits) -> Self {
         Self::new("result bytes", bytes(used), bytes(limits.result_bytes), "result_kib")
+    }
+
+    /// What a guest hands over at once, before the host has seen how much it is.
+    pub fn crossing(limits: &HookLimits) -> Self {
+        Self::new("bytes handed over", "more".to_owned(), bytes(limits.crossing_bytes), "result_kib")
     }
 
     /// Calls into the host.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::egress::EgressHost;
 use super::grants::{self, HttpRequest, Interface};
 use super::limits::{Hook, HookLimits, Limits, LoweredLimits};
 
@@ -20,6 +21,8 @@ pub enum OnFailure {
     Fail,
     /// It is recorded and the operation goes on.
     Ignore,
+    /// The next plugin of the hook answers, as if this one was not there.
+    Fallback,
 }
 
 impl OnFailure {
@@ -28,6 +31,7 @@ impl OnFailure {
         match self {
             Self::Fail => "fail",
             Self::Ignore => "ignore",
+            Self::Fallback => "fallback",
         }
     }
 }
@@ -61,6 +65,9 @@ pub struct Manifest {
     /// Names of secrets it signs with.
     #[serde(default)]
     pub sign: Vec<String>,
+    /// Hosts outside that it reaches. The operator's `plugin_egress` adds others.
+    #[serde(default)]
+    pub egress: Vec<EgressHost>,
 }
 
 /// One hook of a plugin.
@@ -108,9 +115,17 @@ impl Manifest {
             if !seen.insert(binding.hook) {
                 return Err(format!("the hook `{}` is bound twice: keep one `[[hook]]`", binding.hook.as_str()));
             }
-            if binding.on_failure == OnFailure::Ignore && matches!(binding.hook, Hook::Render | Hook::Probe) {
-                let hook = binding.hook.as_str();
-                return Err(format!("`on_failure = \"ignore\"` at the hook `{hook}`: nothing can go on without its answer"));
+            let (hook, answers) = (binding.hook.as_str(), matches!(binding.hook, Hook::Render | Hook::Probe));
+            match binding.on_failure {
+                OnFailure::Ignore if answers => {
+                    let problem = "nothing can go on without its answer; `fallback` lets the next plugin answer";
+                    return Err(format!("`on_failure = \"ignore\"` at the hook `{hook}`: {problem}"));
+                }
+                OnFailure::Fallback if !answers => {
+                    let problem = "nobody answers in its place; `ignore` goes on without";
+                    return Err(format!("`on_failure = \"fallback\"` at the hook `{hook}`: {problem}"));
+                }
+                _ => {}
             }
         }
         if self.hooks.is_empty() {
@@ -128,6 +143,12 @@ impl Manifest {
         }
         if !self.sign.is_empty() && !works {
             return Err("`sign` belongs to post-create, before-delete and after-resume".to_owned());
+        }
+        if let Some(host) = self.egress.iter().find(|host| host.address().is_some()) {
+            return Err(format!("`egress` holds `{host}`: an address is the operator's to name, under plugin_egress"));
+        }
+        if !self.egress.is_empty() && !self.imports.contains(&Interface::Egress) {
+            return Err("`egress` lists hosts and `imports` does not have \"egress\": add it".to_owned());
         }
         Ok(())
     }

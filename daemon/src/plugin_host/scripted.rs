@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::hooks::{AccessError, Memory, MemoryOf, ServiceAccess, ServiceRequest, ServiceResponse};
+use super::hooks::{AccessError, Egress, Memory, MemoryOf, OutsideRequest, ServiceAccess, ServiceRequest, ServiceResponse};
 use crate::backend::EngineHealth;
 use crate::domain::ServiceName;
 
@@ -19,7 +19,7 @@ use crate::domain::ServiceName;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exchange {
-    /// `{"http": "GET auth:9999/health", "headers": {}, "body": ""}`, `{"tcp": "db:5432"}`, `{"engine": "db"}`,
+    /// `{"http": "GET auth:9999/health", "headers": {}, "body": ""}`, `{"egress": "POST https://hooks.example.org/x"}`, `{"tcp": "db:5432"}`, `{"engine": "db"}`,
     /// `{"login": "postgres@db:5432"}` or `{"sql": "select 1", "as": "postgres@db"}`.
     pub ask: Value,
     /// `{"status": 200, "headers": {}, "body": ""}`, `{"ms": 1}`, `{"health": "healthy"}`, `{"rows": 1}`, or one of
@@ -75,16 +75,13 @@ fn texts(pairs: &[(String, String)]) -> Value {
     Value::Object(pairs.iter().map(|(name, value)| (name.clone(), json!(value))).collect())
 }
 
-#[async_trait]
-impl ServiceAccess for Scripted {
-    async fn http(&self, request: ServiceRequest) -> Result<ServiceResponse, AccessError> {
-        let ServiceRequest { service, port, method, path, headers, body, .. } = request;
-        let mut ask = json!({ "http": format!("{method} {service}:{port}{path}") });
+impl Scripted {
+    fn answer_http(&self, mut ask: Value, headers: &[(String, String)], body: &[u8]) -> Result<ServiceResponse, AccessError> {
         if !headers.is_empty() {
-            ask["headers"] = texts(&headers);
+            ask["headers"] = texts(headers);
         }
         if !body.is_empty() {
-            ask["body"] = json!(String::from_utf8_lossy(&body));
+            ask["body"] = json!(String::from_utf8_lossy(body));
         }
         let answer = self.answer(ask)?;
         let headers = answer["headers"].as_object().cloned().unwrap_or_default();
@@ -97,6 +94,22 @@ impl ServiceAccess for Scripted {
                 json => json.to_string().into_bytes(),
             },
         })
+    }
+}
+
+#[async_trait]
+impl Egress for Scripted {
+    async fn send(&self, request: OutsideRequest) -> Result<ServiceResponse, AccessError> {
+        let ask = json!({ "egress": format!("{} {}", request.method, request.url) });
+        self.answer_http(ask, &request.headers, &request.body)
+    }
+}
+
+#[async_trait]
+impl ServiceAccess for Scripted {
+    async fn http(&self, request: ServiceRequest) -> Result<ServiceResponse, AccessError> {
+        let ServiceRequest { service, port, method, path, headers, body, .. } = request;
+        self.answer_http(json!({ "http": format!("{method} {service}:{port}{path}") }), &headers, &body)
     }
 
     async fn tcp(&self, service: &ServiceName, port: u16, _: Duration) -> Result<Duration, AccessError> {

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use super::egress::EgressHost;
 use super::engine::Computing;
 use super::grants::{Interface, Scope};
-use super::hooks::{AccessError, Memory, MemoryOf, ServiceAccess};
+use super::hooks::{AccessError, Egress, Memory, MemoryOf, ServiceAccess};
 use super::limits::{HookLimits, LimitReached};
 use super::meter::{CpuMeter, MemoryMeter};
 use crate::domain::{ProjectRef, ServiceName};
@@ -29,6 +30,8 @@ pub struct Surroundings {
     pub options: String,
     /// Where the plugin remembers.
     pub memory: Option<Arc<dyn Memory>>,
+    /// The way to hosts outside, and to which.
+    pub egress: Option<(Arc<dyn Egress>, Vec<EgressHost>)>,
 }
 
 impl Surroundings {
@@ -41,6 +44,7 @@ impl Surroundings {
             project: None,
             options: "{}".to_owned(),
             memory: None,
+            egress: None,
         }
     }
 }
@@ -119,6 +123,14 @@ impl CallState {
     pub fn memory_of(&self) -> Option<(Arc<dyn Memory>, MemoryOf)> {
         let (memory, project) = (self.surroundings.memory.clone()?, self.surroundings.project.clone()?);
         Some((memory, MemoryOf { plugin: self.metrics.plugin().to_owned(), project }))
+    }
+
+    /// The way outside, and to which hosts.
+    ///
+    /// # Errors
+    /// Denied, when this call has none.
+    pub fn way_outside(&self) -> Result<&(Arc<dyn Egress>, Vec<EgressHost>), AccessError> {
+        self.surroundings.egress.as_ref().ok_or_else(|| AccessError::Denied("this call has no way outside".to_owned()))
     }
 
     /// Whether the guest may go on; asked at every tick while it runs.
@@ -217,7 +229,7 @@ impl CallState {
 }
 
 /// A guest's words cannot look like a line of the daemon's own, or move the cursor of who reads them.
-fn one_line(message: &str) -> String {
+pub(super) fn one_line(message: &str) -> String {
     let mut line = String::with_capacity(message.len());
     for c in message.chars() {
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }

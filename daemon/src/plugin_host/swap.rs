@@ -97,6 +97,7 @@ impl PluginHost {
         if changes.iter().any(|change| !matches!(change.fate, Fate::Unchanged | Fate::Refused)) {
             self.swap(next);
         }
+        self.shadows.keep_only(|shadow| shadow.has_leave(&self.loader.leave));
         for change in changes.iter().filter(|change| change.fate != Fate::Unchanged) {
             tell(change);
         }
@@ -233,7 +234,7 @@ impl PluginHost {
     }
 
     /// What the operator has a plugin told. Where projects add to it, the whole is checked when they choose.
-    fn check_operators(&self, plugin: &Plugin, folder: &Path) -> Result<(), LoadError> {
+    pub(super) fn check_operators(&self, plugin: &Plugin, folder: &Path) -> Result<(), LoadError> {
         let options = self.operators_options.get(&plugin.manifest.name);
         if options.is_none() && plugin.manifest.is_a_projects_choice() {
             return Ok(());
@@ -289,6 +290,7 @@ impl PluginHost {
     /// In one move. What is replaced stays for the operations that began with it.
     fn swap(&self, next: Registry) {
         let next = Arc::new(next);
+        self.shadows.keep_only(|shadow| shadow.is_beside(next.plugins()));
         let before = std::mem::replace(&mut *self.current.write().unwrap_or_else(|poison| poison.into_inner()), next.clone());
         for plugin in before.plugins().iter().filter(|old| !next.plugins().iter().any(|new| Arc::ptr_eq(old, new))) {
             self.loader.metrics.gone(&plugin.manifest.name, &plugin.manifest.version, &plugin.digest, plugin.provenance.as_str());

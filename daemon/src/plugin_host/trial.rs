@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::adapt::{Decision, Outcome};
 use super::call::{self, Used};
+use super::egress::EgressHost;
 use super::grants::Scope;
 use super::hooks::{HookError, RenderedFile};
-use super::limits::{Hook, HookLimits};
+use super::limits::{Hook, HookLimits, LimitReached};
 use super::load::{self, Loader, Plugin};
 use super::output;
 use super::scripted::{Exchange, Remembered, Scripted};
@@ -33,6 +34,9 @@ pub struct Trial {
     /// What `memory` holds at the beginning, as text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub memory: BTreeMap<String, String>,
+    /// What the operator's `plugin_egress` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<EgressHost>,
     /// The project, as far as it is asked: each answer is given once, to the first question that is equal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host: Vec<Exchange>,
@@ -122,6 +126,7 @@ impl Bench {
             project: ProjectRef::parse("abcdefghijklmnopqrst").ok(),
             options: Value::Object(trial.options.clone()).to_string(),
             memory: Some(Arc::new(Remembered::of(&trial.memory))),
+            egress: Some((project.clone(), self.plugin.manifest.egress.iter().chain(&trial.egress).cloned().collect())),
         };
         let span = tracing::info_span!("plugin.call", plugin.id = self.plugin.manifest.name, hook = hook.as_str());
         let (given, limits) = (input.clone(), bound.callee.limits);
@@ -129,7 +134,7 @@ impl Bench {
             Box::pin(async move { given.call(hook, contract, store).await })
         })
         .await;
-        let output = output.and_then(|output| input.check(&self.plugin.manifest.name, &limits, output));
+        let output = output.and_then(|output| input.check(&self.plugin.manifest.name, hook, &limits, output));
         let (asked, progress) = project.heard();
         Ok(Tried { output, used, limits, asked, progress })
     }
@@ -252,14 +257,28 @@ impl Input {
         })
     }
 
-    /// What the host would hold against the files of a renderer.
-    fn check(&self, plugin: &str, limits: &HookLimits, output: Value) -> Result<Value, HookError> {
+    /// What the host would hold against the answer: its size, and the files of a renderer.
+    fn check(&self, plugin: &str, hook: Hook, limits: &HookLimits, output: Value) -> Result<Value, HookError> {
+        let texts = |value: &Value| value.as_object().map_or(0, |fields| fields.values().map(length).sum());
+        let bytes = length(&output) + texts(&output);
+        if hook != Hook::Render && bytes > limits.result_bytes {
+            return Err(LimitReached::result(bytes, limits).of(plugin, hook));
+        }
         if !self.files.is_empty() {
             let files: Vec<RenderedFile> = serde_json::from_value(output.clone()).unwrap_or_default();
             let files = output::fold(plugin, limits, Vec::new(), files)?;
             output::check_complete(plugin, &self.files, &files)?;
         }
         Ok(output)
+    }
+}
+
+/// Bytes of a text, or of an object that a plugin wrote as one.
+fn length(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Object(fields) if fields.values().any(|field| !field.is_string()) => value.to_string().len(),
+        _ => 0,
     }
 }
 

@@ -146,9 +146,32 @@ fn put_papers(folder: &Path, plugin: &Plugin, from: &Path) -> io::Result<()> {
 
 /// Whole or not at all, also when the power goes.
 pub(super) fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = file.with_extension("unfinished");
+    // Another process may write the same file.
+    let unfinished = file.with_extension(format!("{}.unfinished", std::process::id()));
     let mut opened = fs::File::create(&unfinished)?;
     opened.write_all(bytes)?;
     opened.sync_all()?;
     fs::rename(&unfinished, file)
+}
+
+/// Moves a whole folder into the place of another, which goes; in one move, so that there is always one of them.
+pub(super) fn take_place(from: &Path, place: &Path) -> io::Result<()> {
+    if !place.exists() {
+        return fs::rename(from, place);
+    }
+    match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, place, rustix::fs::RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        // A file system that cannot: for a moment there is none.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            let before = place.with_extension("before");
+            fs::rename(place, &before)?;
+            fs::rename(from, place)?;
+            fs::rename(&before, from)?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if let Err(error) = fs::remove_dir_all(from) {
+        tracing::warn!(folder = %from.display(), %error, "what was replaced is still there");
+    }
+    Ok(())
 }

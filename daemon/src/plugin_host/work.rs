@@ -111,6 +111,7 @@ impl PluginHost {
             project: Some(input.project.clone()),
             options: self.options(&plugin.manifest.name, &input.choices),
             memory: self.memory.clone(),
+            egress: self.way_outside(plugin),
             ..Surroundings::none()
         };
         (span, surroundings)

@@ -2,6 +2,7 @@
 //! bounded, never following redirects. Probes, host imports and the owner's password all go through here (decision 27).
 
 mod database;
+mod egress;
 mod http;
 mod wire;
 
@@ -20,6 +21,7 @@ use crate::domain::{InstallationId, ProjectRef, Secret, ServiceName, TemplateSet
 use crate::plugin_host::hooks::{AccessError, ServiceAccess, ServiceRequest, ServiceResponse};
 use crate::secrets::ProjectSecrets;
 
+pub use egress::Outside;
 pub use wire::{Network, Wire};
 
 /// Hears what a post-create hook says of its progress.

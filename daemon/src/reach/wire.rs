@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::database;
 use crate::domain::Secret;
 use crate::plugin_host::hooks::{AccessError, ServiceRequest, ServiceResponse};
+use crate::web;
 
 /// The way from an address to an answer. Every call ends by its deadline.
 #[async_trait]
@@ -84,13 +85,7 @@ impl Network {
     /// # Errors
     /// A sentence when the client cannot be built.
     pub fn new() -> Result<Self, String> {
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .build()
-            .map_err(|error| error.to_string())?;
-        Ok(Self(client))
+        web::plain().build().map(Self).map_err(|error| error.to_string())
     }
 }
 
@@ -102,22 +97,8 @@ impl Wire for Network {
         let deadline = request.deadline;
         let url = format!("http://{address}:{}{}", request.port, request.path);
         let call = self.0.request(method, url).headers(headers).body(request.body).timeout(deadline).send();
-        let answer = call.await.map_err(|error| failure(&place, deadline.as_millis(), &error))?;
-        let status = answer.status().as_u16();
-        let headers = answer.headers().iter();
-        let headers = headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
-        let headers = headers.collect();
-        let mut body = Vec::new();
-        let mut stream = answer.bytes_stream();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| failure(&place, deadline.as_millis(), &error))?;
-            let room = request.body_limit.saturating_sub(body.len());
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if chunk.len() > room {
-                break;
-            }
-        }
-        Ok(ServiceResponse { status, headers, body })
+        let failed = |error: &reqwest::Error| failure(&place, deadline.as_millis(), error);
+        read(call.await.map_err(|error| failed(&error))?, request.body_limit, failed).await
     }
 
     async fn tcp(&self, address: SocketAddr, deadline: Duration) -> Result<Duration, AccessError> {
@@ -186,7 +167,30 @@ impl Wire for Network {
 }
 
 /// reqwest's own text holds the address, which is nobody's business.
-fn failure(place: &str, deadline_ms: u128, error: &reqwest::Error) -> AccessError {
+/// An answer, with so many bytes of its body.
+pub(super) async fn read(
+    answer: reqwest::Response,
+    body_limit: usize,
+    failed: impl Fn(&reqwest::Error) -> AccessError,
+) -> Result<ServiceResponse, AccessError> {
+    let status = answer.status().as_u16();
+    let headers = answer.headers().iter();
+    let headers = headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+    let headers = headers.collect();
+    let mut body = Vec::new();
+    let mut stream = answer.bytes_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| failed(&error))?;
+        let room = body_limit.saturating_sub(body.len());
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            break;
+        }
+    }
+    Ok(ServiceResponse { status, headers, body })
+}
+
+pub(super) fn failure(place: &str, deadline_ms: u128, error: &reqwest::Error) -> AccessError {
     if error.is_timeout() {
         AccessError::TimedOut(format!("{place} did not answer within {deadline_ms} ms"))
     } else if error.is_connect() {

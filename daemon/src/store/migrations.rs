@@ -33,6 +33,7 @@ const ALL: &[Embedded] = embedded![
     6 "master key" "0006_master_key.sql",
     10 "lease" "0010_lease.sql",
     11 "plugins" "0011_plugins.sql",
+    12 "applied" "0012_applied.sql",
 ];
 
 /// How often two processes may meet while each makes the schema of a new file.

@@ -2,6 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sqlx::Row;
 
 use super::{Result, Store, Tx, parse, text};
@@ -20,6 +22,17 @@ pub struct HookOutcome {
     pub changed: bool,
     /// Its own sentence.
     pub summary: String,
+    /// When it was called, or came to its end.
+    pub at: UnixMillis,
+}
+
+/// What another version of a plugin had done, in the column `before`.
+#[derive(Serialize, Deserialize)]
+struct Before {
+    digest: String,
+    changed: bool,
+    summary: String,
+    at: UnixMillis,
 }
 
 impl Store {
@@ -38,6 +51,7 @@ impl Store {
             done: row.get::<String, _>("state") == "done",
             changed: row.get::<i64, _>("changed") != 0,
             summary: row.get("summary"),
+            at: row.get("at"),
         };
         Ok(rows.iter().map(outcome).collect())
     }
@@ -52,16 +66,33 @@ impl Store {
             .bind(project.as_str())
             .fetch_one(&mut *tx)
             .await?;
+        // What another version did stays known until this one has come to its end.
+        let done =
+            sqlx::query("SELECT * FROM hook_outcomes WHERE project_id = $1 AND plugin = $2 AND state = 'done' AND digest <> $3")
+                .bind(project.as_str())
+                .bind(plugin)
+                .bind(digest)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let before = done.map(|row| Before {
+            digest: row.get("digest"),
+            changed: row.get::<i64, _>("changed") != 0,
+            summary: row.get("summary"),
+            at: row.get("at"),
+        });
+        let before = before.map(|before| json!(before).to_string());
         sqlx::query(
             "INSERT INTO hook_outcomes (project_id, plugin, digest, position, state, changed, summary, at) \
              VALUES ($1, $2, $3, $4, 'begun', 1, '', $5) \
-             ON CONFLICT (project_id, plugin) DO UPDATE SET digest = $3, state = 'begun', at = $5",
+             ON CONFLICT (project_id, plugin) DO UPDATE SET digest = $3, state = 'begun', changed = 1, summary = '', at = $5, \
+             before = COALESCE($6, hook_outcomes.before)",
         )
         .bind(project.as_str())
         .bind(plugin)
         .bind(digest)
         .bind(newest.get::<i64, _>(0) + 1)
         .bind(now)
+        .bind(before)
         .execute(&mut *tx)
         .await?;
         tx.commit().await
@@ -81,7 +112,8 @@ impl Store {
     ) -> Result<()> {
         let mut tx = self.begin_beside_projects().await?;
         sqlx::query(
-            "UPDATE hook_outcomes SET state = 'done', changed = $3, summary = $4, at = $5 WHERE project_id = $1 AND plugin = $2",
+            "UPDATE hook_outcomes SET state = 'done', changed = $3, summary = $4, at = $5, before = NULL \
+             WHERE project_id = $1 AND plugin = $2",
         )
         .bind(project.as_str())
         .bind(plugin)
@@ -104,6 +136,45 @@ impl Store {
             .bind(plugin)
             .execute(&mut *tx)
             .await?;
+        tx.commit().await
+    }
+
+    /// What this version did is taken back: what another did before it stands again, if there is anything.
+    ///
+    /// # Errors
+    /// [`super::StoreError::Database`].
+    pub async fn hook_restored(&self, project: &ProjectRef, plugin: &str) -> Result<()> {
+        let mut tx = self.begin_beside_projects().await?;
+        let row = sqlx::query("SELECT before FROM hook_outcomes WHERE project_id = $1 AND plugin = $2")
+            .bind(project.as_str())
+            .bind(plugin)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let before = row.and_then(|row| row.get::<Option<String>, _>("before"));
+        let before: Option<Before> = before.map(|text| parse(serde_json::from_str(&text))).transpose()?;
+        match before {
+            None => {
+                sqlx::query("DELETE FROM hook_outcomes WHERE project_id = $1 AND plugin = $2")
+                    .bind(project.as_str())
+                    .bind(plugin)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            Some(Before { digest, changed, summary, at }) => {
+                sqlx::query(
+                    "UPDATE hook_outcomes SET digest = $3, state = 'done', changed = $4, summary = $5, at = $6, before = NULL \
+                     WHERE project_id = $1 AND plugin = $2",
+                )
+                .bind(project.as_str())
+                .bind(plugin)
+                .bind(digest)
+                .bind(i64::from(changed))
+                .bind(summary)
+                .bind(at)
+                .execute(&mut *tx)
+                .await?;
+            }
+        }
         tx.commit().await
     }
 

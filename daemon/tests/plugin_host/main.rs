@@ -4,6 +4,7 @@
 
 mod access;
 mod accounts;
+mod book;
 mod enduring;
 mod example;
 mod frozen;
@@ -16,6 +17,7 @@ mod refused;
 mod shipped;
 mod swapped;
 mod trial;
+mod trials;
 
 use std::collections::BTreeMap;
 use std::path::Path;

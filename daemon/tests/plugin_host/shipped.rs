@@ -36,6 +36,7 @@ async fn they_load_with_the_imports_they_need_and_no_others() {
         seen,
         [
             ("admit-naming".into(), vec!["admit"], vec!["log", "options"]),
+            ("notify-webhook".into(), vec!["notify"], vec!["log", "options", "egress"]),
             ("post-create-buckets".into(), vec!["post-create"], vec!["log", "service-http", "progress", "options"]),
             ("post-create-sql".into(), vec!["post-create"], vec!["log", "sql", "progress"]),
             ("probe-service".into(), vec!["probe"], vec!["log", "service-http", "service-tcp", "db-login"]),
@@ -265,14 +266,14 @@ async fn compiled_plugins_are_kept_and_a_damaged_one_is_compiled_again() {
     };
     PluginHost::load(config.clone()).await.expect("they load");
     let first = compiled(&folder);
-    assert_eq!(first.len(), 6);
+    assert_eq!(first.len(), 7);
     let (file, good) = first.iter().next().expect("a file");
     let mut bad = good.clone();
     let middle = bad.len() / 2;
     bad[middle] ^= 1;
     fs::write(file, &bad).expect("a write");
     let host = PluginHost::load(config).await.expect("they load");
-    assert_eq!(host.list().len(), 6);
+    assert_eq!(host.list().len(), 7);
     let second = compiled(&folder);
     assert_eq!(second.keys().collect::<Vec<_>>(), first.keys().collect::<Vec<_>>());
     assert_ne!(second[file], bad, "the damaged file is replaced");

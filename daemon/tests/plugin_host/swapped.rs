@@ -17,7 +17,7 @@ use crate::guests::{Plugins, prober, renderer};
 use crate::{project, render_input};
 
 /// A prober that says the state of this number (healthy, starting, unhealthy), whatever it is asked.
-fn says(state: u8) -> Vec<u8> {
+pub fn says(state: u8) -> Vec<u8> {
     prober(&format!(
         "(i64.store (i32.const 2048) (i64.const 0)) (i32.store8 (i32.const 2056) (i32.const 1))
          (i32.store8 (i32.const 2060) (i32.const {state}))

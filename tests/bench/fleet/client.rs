@@ -149,5 +149,5 @@ impl Api {
 }
 
 pub fn client() -> anyhow::Result<reqwest::Client> {
-    Ok(reqwest::Client::builder().no_proxy().pool_max_idle_per_host(1).timeout(Duration::from_secs(60)).build()?)
+    Ok(supamanager::web::plain().pool_max_idle_per_host(1).timeout(Duration::from_secs(60)).build()?)
 }

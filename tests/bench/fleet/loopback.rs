@@ -66,7 +66,7 @@ pub async fn measure() -> anyhow::Result<Compared> {
     let mut server = Process::begin(&["loopback", &port.to_string()])?;
     ensure!(server.line()? == "listens");
     let product = Product::new(port).await?;
-    let bare = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build()?;
+    let bare = supamanager::web::plain().build()?;
     let url = format!("http://127.0.0.1:{port}/health");
     let mut took = [Vec::new(), Vec::new()];
     let mut cpu = [0.0; 2];

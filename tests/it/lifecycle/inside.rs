@@ -24,7 +24,7 @@ fn shell(id: &str, script: &str) {
 /// The answer to a request for lines to come.
 async fn opened(api: &Api, id: &str, query: &str, last: Option<&str>) -> reqwest::Response {
     let url = format!("{}/platform/projects/{id}/logs?follow=true&{query}", api.url);
-    let mut request = reqwest::Client::new().get(url).bearer_auth(&api.token);
+    let mut request = supamanager_tests::http().get(url).bearer_auth(&api.token);
     if let Some(last) = last {
         request = request.header("Last-Event-ID", last);
     }
@@ -166,7 +166,7 @@ async fn commands_at_once_are_bounded_and_how_they_ended_is_on_record() {
     let sleep = |seconds: &str, timeout_ms: u32| json!({"service": "back", "argv": ["/bin/busybox", "sleep", seconds], "timeout_ms": timeout_ms});
     let second = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let request = reqwest::Client::new().post(format!("{}{path}", daemon.api.url)).bearer_auth(&daemon.api.token);
+        let request = supamanager_tests::http().post(format!("{}{path}", daemon.api.url)).bearer_auth(&daemon.api.token);
         request.json(&sleep("0", 1_000)).send().await.expect("an answer")
     };
     let (first, second) = tokio::join!(daemon.api.post(&path, sleep("4", 20_000)), second);
@@ -175,7 +175,7 @@ async fn commands_at_once_are_bounded_and_how_they_ended_is_on_record() {
     let late = daemon.api.post(&path, sleep("30", 300)).await;
     assert_eq!((late.status, late.body["code"].as_str()), (504, Some("exec_timeout")), "{}", late.body);
     // A caller who goes away leaves the record.
-    let client = reqwest::Client::builder().timeout(Duration::from_millis(500)).build().expect("a client");
+    let client = supamanager::web::plain().timeout(Duration::from_millis(500)).build().expect("a client");
     let cut = client.post(format!("{}{path}", daemon.api.url)).bearer_auth(&daemon.api.token).json(&sleep("2", 20_000));
     assert!(cut.send().await.is_err_and(|error| error.is_timeout()));
     sqlx::any::install_default_drivers();

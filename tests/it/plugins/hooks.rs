@@ -188,3 +188,33 @@ async fn names_are_admitted_amended_or_refused_with_the_operators_hint() {
     daemon.api.gone(&id).await;
     daemon.finish();
 }
+
+#[tokio::test]
+async fn a_plugin_that_came_later_is_applied_to_a_project_that_was_there_once_for_each_version() {
+    let plugins = scratch("hooks-later");
+    copy_plugins(&plugins);
+    let options = Options::tiny().set("SUPAMANAGER_PLUGINS_DIR", plugins.display().to_string());
+    let daemon = Daemon::ready("hooks-later", options.set("SUPAMANAGER_PLUGINS_UNSIGNED", "guest")).await;
+    let id = daemon.api.healthy(json!({"name": "first"})).await["id"].as_str().expect("an id").to_owned();
+    let apply = async |body: serde_json::Value| daemon.api.post(&format!("/platform/projects/{id}/apply"), body).await;
+    let answer = apply(json!({"plugin": "guest"})).await;
+    assert_eq!((answer.status, answer.body["field"].as_str()), (422, Some("plugin")), "{}", answer.body);
+    add_guest(&plugins);
+    assert_eq!(daemon.api.post("/platform/plugins/reload", json!({})).await.status, 200);
+    for _ in 0..2 {
+        let output = daemon.command(&["plugin", "apply", "guest", "--project", &id]);
+        assert!(output.contains("applied to 1 projects"), "{output}");
+        assert_eq!(said(&daemon, &id, "ran"), 1, "once, however often it is asked for");
+    }
+    super::another_version(&plugins.join("guest"), 1);
+    assert_eq!(daemon.api.post("/platform/plugins/reload", json!({})).await.status, 200);
+    let output = daemon.command(&["plugin", "apply", "guest", "--all"]);
+    assert!(output.contains("[1/1]") && output.contains("guest: ran"), "{output}");
+    assert_eq!((said(&daemon, &id, "ran"), said(&daemon, &id, "took")), (2, 0), "another version works again");
+    let probes_only = apply(json!({"plugin": "probe-service"})).await;
+    assert_eq!(probes_only.status, 422, "{}", probes_only.body);
+    daemon.api.gone(&id).await;
+    assert_eq!(said(&daemon, &id, "took"), 1);
+    daemon.finish();
+    std::fs::remove_dir_all(plugins).expect("the copy goes");
+}

@@ -42,7 +42,7 @@ impl Project {
 
     /// One request through the gateway with the anon key: status and body.
     pub async fn request(&self, path: &str) -> (u16, String) {
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("a client");
+        let client = supamanager::web::plain().timeout(Duration::from_secs(20)).build().expect("a client");
         let anon = self.key("anon");
         let request = client.get(format!("{}{path}", self.endpoint)).header("apikey", anon).bearer_auth(anon);
         let answer = request.send().await.expect("the gateway answers");
@@ -272,7 +272,7 @@ impl Project {
         let address = self.vector_address();
         let mut seen = String::new();
         for _ in 0..300 {
-            let answer = reqwest::get(format!("http://{address}:9001/sandbox/events")).await.expect("vector answers");
+            let answer = supamanager_tests::get(format!("http://{address}:9001/sandbox/events")).await.expect("vector answers");
             seen = answer.text().await.expect("text");
             if seen.contains(mark) {
                 break;

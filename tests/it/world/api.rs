@@ -24,7 +24,7 @@ pub struct Api {
 
 impl Api {
     pub fn new(url: &str, token: &str) -> Self {
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client");
+        let client = supamanager::web::plain().timeout(Duration::from_secs(60)).build().expect("a client");
         Self { url: url.to_owned(), token: token.to_owned(), client }
     }
 
@@ -139,7 +139,7 @@ impl Api {
     /// Events until the first `end`.
     pub async fn events_until_end(&self, project: &str, after: &str) -> Vec<(i64, String, Value)> {
         let request =
-            reqwest::Client::new().get(format!("{}/platform/projects/{project}/events", self.url)).bearer_auth(&self.token);
+            supamanager_tests::http().get(format!("{}/platform/projects/{project}/events", self.url)).bearer_auth(&self.token);
         let answer = request.header("Last-Event-ID", after).send().await.expect("a stream");
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
         let mut stream = answer.bytes_stream();

@@ -194,7 +194,7 @@ impl Daemon {
     pub async fn reachable(&self, path: &str) {
         let begun = Instant::now();
         let url = format!("{}{path}", self.api.url);
-        while !reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()) {
+        while !supamanager_tests::get(&url).await.is_ok_and(|answer| answer.status().is_success()) {
             assert!(begun.elapsed() < Duration::from_secs(60), "{url} does not answer\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -26,7 +26,7 @@ impl Registry {
         command.arg("serve").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let registry = Self { child: command.spawn().expect("a registry"), port };
         let begun = Instant::now();
-        while reqwest::get(format!("http://127.0.0.1:{port}/v2/")).await.is_err() {
+        while supamanager_tests::get(format!("http://127.0.0.1:{port}/v2/")).await.is_err() {
             assert!(begun.elapsed() < Duration::from_secs(30), "the registry does not answer");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -3,7 +3,7 @@
 use super::{Finding, bad, good};
 use crate::config::Config;
 use crate::domain::PluginChoices;
-use crate::plugin_host::{HostConfig, Leave, PluginHost};
+use crate::plugin_host::{HostConfig, Leave, PluginHost, egress_of_plugins};
 use crate::templates::{Templates, TemplatesError};
 
 /// Whether there is a renderer.
@@ -16,6 +16,10 @@ pub async fn plugins(config: &Config) -> Finding {
         Ok(leave) => leave,
         Err(error) => return bad(format!("plugins: {error}")),
     };
+    let egress = config.egress_of_plugins().map_err(|error| error.to_string()).and_then(egress_of_plugins);
+    if let Err(error) = egress {
+        return bad(format!("plugins: {error}"));
+    }
     // A daemon may run beside this, and the kept versions are its own.
     let host = HostConfig { versions: None, options, leave, ..HostConfig::new(&config.plugins_dir, &config.data_dir) };
     match PluginHost::load(host).await {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::json;
 
-use crate::plugin_host::build::Builder;
+use crate::plugin_host::build::{Builder, recipe};
 use crate::plugin_host::{Bench, HookLimits, Limits, PluginHost, Trial, Tried};
 
 /// Where a crate's fixtures lie.
@@ -99,6 +99,27 @@ pub async fn test(plugin: &Path, folder: Option<&Path>, record: bool) -> anyhow:
     Ok(())
 }
 
+/// `cargo test` of a plugin's crate: what cargo built, and its fixtures in the real host, unless single tests are asked for.
+///
+/// # Errors
+/// When either fails.
+pub async fn cargo_runner(program: &Path, arguments: &[String]) -> anyhow::Result<()> {
+    let native = tokio::process::Command::new(program).args(arguments).status().await;
+    let native = native.with_context(|| format!("{}", program.display()))?;
+    if !native.success() {
+        bail!("{}: {native}", program.display());
+    }
+    // cargo calls a runner in the folder of the package.
+    let here = std::env::current_dir()?;
+    // Flags alone ask for everything: a name, a filter or a list is about the unit tests.
+    let all = arguments.iter().all(|argument| argument.starts_with('-') && argument != "--list" && argument != "--exact");
+    if !all || !here.join(crate::plugin_host::MANIFEST_FILE).is_file() {
+        return Ok(());
+    }
+    println!("\nfixtures in the host:");
+    test(&here, None, false).await
+}
+
 /// Calls with one fixture again and again.
 ///
 /// # Errors
@@ -170,15 +191,17 @@ struct Built {
 impl Built {
     async fn of(path: &Path) -> anyhow::Result<Self> {
         let path = path.canonicalize().with_context(|| format!("{}", path.display()))?;
-        if !path.join("Cargo.toml").is_file() {
+        if !path.join("Cargo.toml").is_file() && recipe(&path)?.is_none() {
             return Ok(Self { folder: path, scratch: None });
         }
         let scratch = std::env::temp_dir().join(format!("supamanager-plugin-{}", std::process::id()));
         // What the compiler makes stays with the crate, so that the next build is short.
         let target = path.join("target/plugin");
-        let builder = Builder::new(&std::env::vars_os().collect(), &scratch, Some(&target)).await?;
-        let built = builder.build(&path).await?;
-        Ok(Self { folder: built.folder, scratch: Some(scratch) })
+        // From here on the folder goes, also when the build fails.
+        let mut this = Self { folder: scratch.clone(), scratch: Some(scratch.clone()) };
+        let builder = Builder::new(&std::env::vars_os().collect(), &scratch, Some(&target))?;
+        this.folder = builder.build(&path).await?.folder;
+        Ok(this)
     }
 }
 

@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 
 use crate::config::Config;
 use crate::plugin_host::{
-    Approval, Approvals, HostConfig, Leave, Limits, LoadError, MANIFEST_FILE, PluginHost, PluginInfo, SIGNATURE_FILE, new_key,
-    sign,
+    Approval, Approvals, CANDIDATES, HostConfig, Leave, Limits, LoadError, MANIFEST_FILE, PluginHost, PluginInfo, SIGNATURE_FILE,
+    new_key, sign,
 };
 
 /// Makes a pair of keys; the secret half goes into a file of its own.
@@ -58,7 +58,14 @@ pub async fn verify(folder: &Path, config: &Config) -> anyhow::Result<()> {
 /// # Errors
 /// When there is no such plugin, it is broken, or the digest is another one.
 pub async fn grant(name: &str, digest: Option<&str>, config: &Config) -> anyhow::Result<()> {
-    let plugin = PluginHost::inspect(&config.plugins_dir.join(name), limits()).await?;
+    let mut plugin = PluginHost::inspect(&config.plugins_dir.join(name), limits()).await;
+    let candidate = config.plugins_dir.join(CANDIDATES).join(name);
+    // A version that is to be tried is granted before it takes the other's place.
+    let is_it = |plugin: &PluginInfo| digest.is_none_or(|digest| digest == plugin.digest);
+    if candidate.is_dir() && !plugin.as_ref().is_ok_and(is_it) {
+        plugin = PluginHost::inspect(&candidate, limits()).await;
+    }
+    let plugin = plugin?;
     let asks = plugin.reaches.lines();
     if asks.is_empty() {
         println!("{name} {} asks for nothing that has to be granted", plugin.digest);

@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::plugin_host::{COMPONENT_FILE, Limits, MANIFEST_FILE, PluginHost, SIGNATURE_FILE};
+use crate::web;
 
 /// What a component may have (plugin_host/load.rs), and a little for the rest.
 const BYTES_MAX: u64 = 65 << 20;
@@ -119,8 +120,7 @@ fn read(file: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 async fn fetch(url: &str) -> anyhow::Result<Vec<u8>> {
-    ensure!(url.starts_with("http://"), "this build has no TLS: fetch the file by other means and install it from its path");
-    let client = reqwest::Client::builder().timeout(DEADLINE).redirect(reqwest::redirect::Policy::none()).build()?;
+    let client = web::client().timeout(DEADLINE).build()?;
     let mut answer = client.get(url).send().await?.error_for_status()?;
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await? {

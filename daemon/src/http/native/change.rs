@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
-use super::dto::{AcceptedBody, DeleteBody, RestartBody};
+use super::dto::{AcceptedBody, ApplyBody, DeleteBody, RestartBody};
 use super::live_project;
 use crate::domain::{OperationId, Project};
 use crate::http::Api;
@@ -78,6 +78,21 @@ pub async fn restart(
     let project = live_project(&api, &token, &id).await?;
     let operation = api.lifecycle.restart(&project, &services, &token.id).await?;
     accepted(&api, &token, &project, operation, "project.restart", json!({"services": services})).await
+}
+
+/// Has a post-create plugin do its work on an active project that was there before it, or before this version of it.
+#[utoipa::path(post, path = "/platform/projects/{id}/apply", request_body = ApplyBody,
+    responses((status = 202, body = AcceptedBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub async fn apply(
+    State(api): State<Api>,
+    Extension(token): Extension<Token>,
+    Path(id): Path<String>,
+    JsonBody { value: ApplyBody { plugin }, .. }: JsonBody<ApplyBody>,
+) -> Answer {
+    let project = live_project(&api, &token, &id).await?;
+    let operation = api.lifecycle.apply(&project, &plugin, &token.id).await?;
+    accepted(&api, &token, &project, operation, "project.apply", json!({"plugin": plugin})).await
 }
 
 /// Turns the operation that is under way round: a create is undone, a pause starts again what it stopped, a resume

@@ -241,6 +241,14 @@ pub struct RestartBody {
     pub services: Vec<String>,
 }
 
+/// `POST /platform/projects/{id}/apply`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyBody {
+    /// The plugin, which has the hook `post-create` and runs for the project.
+    pub plugin: String,
+}
+
 /// An accepted operation.
 #[derive(Serialize, ToSchema)]
 pub struct AcceptedBody {

@@ -7,6 +7,7 @@ mod dto_update;
 mod dto_usage;
 pub mod events;
 pub mod exec;
+pub mod grants;
 pub mod logs;
 pub mod lost;
 pub mod notifications;
@@ -14,6 +15,7 @@ pub mod operations;
 pub mod plugins;
 pub mod read;
 pub mod resources;
+pub mod trials;
 pub mod update;
 pub mod usage;
 

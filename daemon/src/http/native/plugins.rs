@@ -184,13 +184,18 @@ impl From<Change> for ChangeBody {
 #[utoipa::path(post, path = "/platform/plugins/reload", responses((status = 200, body = ChangesBody), (status = 403, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub async fn reload(State(api): State<Api>, Extension(token): Extension<Token>) -> ApiResult<Json<ChangesBody>> {
     operator(&token)?;
+    reloaded(&api, &token).await
+}
+
+/// What the folder has now is taken over.
+pub(super) async fn reloaded(api: &Api, token: &Token) -> ApiResult<Json<ChangesBody>> {
     let parts = api.lifecycle.parts();
     let changes = parts.plugins.reload().await;
     let changes = changes.map_err(|error| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "plugins_dir", error.to_string()))?;
     let changes: Vec<ChangeBody> = changes.into_iter().map(ChangeBody::from).collect();
     let changed = changes.iter().filter(|change| change.outcome != "unchanged");
     let detail: BTreeMap<&str, &str> = changed.map(|change| (change.plugin.as_str(), change.outcome)).collect();
-    people::audit(&parts.store, &parts.clock, &token, "plugins.reload", None, &json!(detail)).await?;
+    people::audit(&parts.store, &parts.clock, token, "plugins.reload", None, &json!(detail)).await?;
     Ok(Json(ChangesBody { changes }))
 }
 
@@ -220,7 +225,7 @@ pub async fn rollback(
 }
 
 /// Plugins are every organisation's.
-fn operator(token: &Token) -> ApiResult<()> {
+pub(super) fn operator(token: &Token) -> ApiResult<()> {
     if token.organization_id == FIRST_ORGANIZATION {
         return Ok(());
     }

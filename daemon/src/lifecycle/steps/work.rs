@@ -11,9 +11,11 @@ use tokio::sync::mpsc;
 
 use super::{StepContext, StepEffect, StepError, render_context};
 use crate::backend::ErrorClass;
+use crate::domain::OperationKind;
 use crate::lifecycle::failpoint::Position;
 use crate::plugin_host::hooks::{HookError, ServiceAccess, WorkInput, WorkOutcome};
 use crate::plugin_host::{Hook, Worker};
+use crate::store::HookOutcome;
 
 /// What is left of a step's time when taking back is given up, so that nothing of the project's own leaks for it: a call
 /// waits two minutes for its turn and lasts two more (plugin_host/limits.rs).
@@ -21,6 +23,9 @@ const RESERVE: Duration = Duration::from_secs(250);
 
 /// Between what a plugin did and its record.
 const CALLED: &str = "post-create.called";
+
+/// How the outcome of a plugin begins that failed and may.
+const FAILED: &str = "failed, and it goes on: ";
 
 /// The plugins of one hook, one after the other.
 pub(super) struct Work(pub(super) Hook);
@@ -53,7 +58,7 @@ impl StepEffect for Work {
     /// Takes back what post-create plugins did, last first.
     async fn remove(&self, context: &StepContext) -> Result<(), StepError> {
         let (parts, project) = (&context.parts, &context.project.id);
-        for outcome in parts.store.hook_outcomes(project).await?.into_iter().rev() {
+        for outcome in parts.store.hook_outcomes(project).await?.into_iter().rev().filter(|outcome| is_meant(context, outcome)) {
             let did = WorkOutcome { changed: outcome.changed, summary: outcome.summary };
             let code = (outcome.plugin.as_str(), outcome.digest.as_str());
             let undone = match input(context) {
@@ -79,7 +84,10 @@ impl StepEffect for Work {
                     );
                 }
             }
-            parts.store.hook_undone(project, &outcome.plugin).await?;
+            match applied(context) {
+                true => parts.store.hook_restored(project, &outcome.plugin).await?,
+                false => parts.store.hook_undone(project, &outcome.plugin).await?,
+            }
         }
         Ok(())
     }
@@ -91,13 +99,26 @@ impl Work {
         let recorded = self.0 == Hook::PostCreate;
         if recorded {
             let outcomes = parts.store.hook_outcomes(project).await?;
-            if let Some(before) = outcomes.into_iter().find(|outcome| outcome.plugin == name && outcome.done) {
+            // Applied on purpose, another version of it works again, or one that failed; else what was done once is done.
+            let other = |outcome: &HookOutcome| outcome.digest != worker.digest() || outcome.summary.starts_with(FAILED);
+            let again = |outcome: &HookOutcome| applied(context) && other(outcome);
+            let done = outcomes.into_iter().find(|outcome| outcome.plugin == name && outcome.done && !again(outcome));
+            if let Some(before) = done {
                 return Ok(format!("{name}: {}", before.summary));
             }
             parts.store.hook_begins(project, name, worker.digest(), parts.clock.now()).await?;
         }
         let outcome = match input(context) {
-            Ok(input) => told(context, |access| parts.plugins.work(worker, input, access)).await.map_err(StepError::from),
+            Ok(input) => {
+                let did = told(context, |access| parts.plugins.work(worker, input, access)).await;
+                if let Err(HookError::RetryAfter { after_ms, .. }) = &did
+                    && !worker.may_fail()
+                    && !self.is_over(context)
+                {
+                    wait(context, Duration::from_millis(*after_ms)).await;
+                }
+                did.map_err(StepError::from)
+            }
             Err(error) => Err(error),
         };
         let outcome = match outcome {
@@ -106,7 +127,7 @@ impl Work {
                 let message = context.secrets.redact(&error.failure.message);
                 tracing::warn!(plugin.id = name, error = message, "a {} plugin failed, and it goes on", self.0.as_str());
                 // How far it came is not known: there may be something to take back.
-                WorkOutcome { changed: true, summary: format!("failed, and it goes on: {message}") }
+                WorkOutcome { changed: true, summary: format!("{FAILED}{message}") }
             }
             Err(error) => return Err(error),
         };
@@ -133,6 +154,25 @@ fn input(context: &StepContext) -> Result<WorkInput, StepError> {
         context: told,
         choices: context.project.plugins.clone(),
     })
+}
+
+fn applied(context: &StepContext) -> bool {
+    context.operation.kind == OperationKind::Apply
+}
+
+/// Everything is taken back, but by an apply: of that, what it did itself.
+fn is_meant(context: &StepContext, outcome: &HookOutcome) -> bool {
+    let its_own = || context.operation.plugins.iter().any(|(name, _)| *name == outcome.plugin);
+    !applied(context) || its_own() && outcome.at >= context.operation.created_at
+}
+
+/// As long as a plugin wants before it is called again, and no longer than half of what the step has left.
+async fn wait(context: &StepContext, wanted: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(wanted.min(context.time_left() / 2)) => {}
+        () = context.cancelled.cancelled() => {}
+        () = context.forced.cancelled() => {}
+    }
 }
 
 fn may_wait(context: &StepContext) -> bool {

@@ -9,8 +9,9 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Engine, Result};
 
 use crate::backend::EngineHealth;
+use crate::plugin_host::egress as hosts;
 use crate::plugin_host::grants::Interface;
-use crate::plugin_host::hooks::{self, Memory, MemoryOf, ServiceRequest};
+use crate::plugin_host::hooks::{self, Memory, MemoryOf, OutsideRequest, ServiceRequest};
 use crate::plugin_host::state::{CallState, service_name};
 
 /// One set of bindings for the interfaces of all worlds.
@@ -31,6 +32,7 @@ pub mod bindings {
             import supamanager:plugin/options@0.1.0;
             import supamanager:plugin/sign@0.1.0;
             import supamanager:plugin/memory@0.1.0;
+            import supamanager:plugin/egress@0.1.0;
         }",
         world: "supamanager:host/imports",
         imports: { default: async | trappable },
@@ -39,7 +41,8 @@ pub mod bindings {
 
 use bindings::supamanager::plugin::types::{AccessError, Error};
 use bindings::supamanager::plugin::{
-    clock, db_login, engine_health, log, memory, options, progress, service_http, service_tcp, sign, sql, templates, types,
+    clock, db_login, egress, engine_health, log, memory, options, progress, service_http, service_tcp, sign, sql, templates,
+    types,
 };
 
 /// Bytes kept of a service's answer.
@@ -74,6 +77,7 @@ pub fn link(engine: &Engine, granted: &BTreeSet<Interface>) -> Result<Linker<Cal
             Interface::Options => options::add_to_linker::<_, Own>(linker, |state| state)?,
             Interface::Sign => sign::add_to_linker::<_, Own>(linker, |state| state)?,
             Interface::Memory => memory::add_to_linker::<_, Own>(linker, |state| state)?,
+            Interface::Egress => egress::add_to_linker::<_, Own>(linker, |state| state)?,
         }
     }
     Ok(linker)
@@ -157,6 +161,25 @@ async fn send(
     let mut response = state.ask(deadline, |access| async move { access.http(request).await }).await?;
     response.body.truncate(BODY_BYTES_MAX);
     Ok(service_http::Response { status: response.status, headers: response.headers, body: response.body })
+}
+
+impl egress::Host for CallState {
+    async fn send(&mut self, request: egress::Request) -> Result<Asked<egress::Response>> {
+        self.count_host_call(Interface::Egress)?;
+        let answer = send_outside(self, request).await;
+        Ok(self.answer(Interface::Egress, answer).map_err(AccessError::from))
+    }
+}
+
+async fn send_outside(state: &CallState, request: egress::Request) -> std::result::Result<egress::Response, hooks::AccessError> {
+    let (way, granted) = state.way_outside()?;
+    let (url, address) = hosts::allowed(&request.url, granted).map_err(hooks::AccessError::Denied)?;
+    let (way, deadline) = (way.clone(), state.deadline(request.deadline_ms));
+    let egress::Request { method, headers, body, .. } = request;
+    let request = OutsideRequest { url, address, method, headers, body, deadline, body_limit: BODY_BYTES_MAX };
+    let mut response = state.outside(deadline, async move { way.send(request).await }).await?;
+    response.body.truncate(BODY_BYTES_MAX);
+    Ok(egress::Response { status: response.status, headers: response.headers, body: response.body })
 }
 
 impl service_tcp::Host for CallState {
