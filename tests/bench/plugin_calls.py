@@ -1,4 +1,5 @@
-"""The cost of one render and of one probe call: criterion's lines, from daemon/benches/plugin_calls.rs."""
+"""What plugins cost: criterion's lines for one render and one probe call (daemon/benches/plugin_calls.rs), and the table of
+daemon/benches/plugin_figures.rs: an empty call beside an exec hook, loads, memory, and how soon a hostile guest is back."""
 
 import os
 import re
@@ -14,9 +15,20 @@ TIMES = re.compile(r"^(?P<name>\S.*?)?\s*time:\s+\[(?P<low>\S+ \S+) (?P<typical>
 
 
 def run(log):
-    """[(call, low, typical, high)], from the profile that the measured daemon is built with."""
+    """[(call, low, typical, high)]."""
+    return parse(_bench("plugin_calls", log))
+
+
+def figures(log):
+    """The table, as it is printed."""
+    text = _bench("plugin_figures", log)
+    return text[text.index("plugins, "):].rstrip()
+
+
+def _bench(name, log):
+    """What the bench prints, from the profile that the measured daemon is built with."""
     command = [*shlex.split(os.environ.get("CARGO", "cargo")),
-               "bench", "--locked", "--profile", "dev", "-p", "supamanager", "--bench", "plugin_calls"]
+               "bench", "--locked", "--profile", "dev", "--workspace", "--bench", name]
     with open(log, "w", encoding="utf-8") as output:
         done = subprocess.run(
             command, cwd=ROOT, env={**os.environ, "SUPAMANAGER_PLUGINS_DIR": str(ROOT / "target/plugins")},
@@ -24,7 +36,7 @@ def run(log):
     text = log.read_text(errors="replace")
     if done.returncode != 0:
         raise RuntimeError(f"`{' '.join(command)}` ended with {done.returncode}; {log} ends with:\n" + "\n".join(text.splitlines()[-8:]))
-    return parse(text)
+    return text
 
 
 def parse(text):
