@@ -13,7 +13,7 @@ export RUST_BACKTRACE=0
 # For every `make` below, the demo's too: the features of the tests, or the daemon and some thirty crates are built twice.
 export TARGETS="--lib --bins --tests"
 
-sh tests/setup/packages.sh gcc libc6-dev curl python3 python3-yaml postgresql-client busybox-static util-linux iproute2
+sh tests/setup/packages.sh gcc libc6-dev clang curl lld openssl python3 python3-venv python3-yaml postgresql-client busybox-static util-linux iproute2
 sh tests/setup/wasm.sh
 
 # suite NAME COMMAND...: runs it, counts its tests, remembers how it ended.
@@ -48,26 +48,37 @@ on_postgres() { (SUPAMANAGER_TEST_DATABASE_URL=$(sh tests/setup/postgres.sh url)
 suite format "$cargo" fmt --all --check
 suite build make --no-print-directory plugins
 suite lints "$cargo" clippy --locked --workspace --all-targets -- -D warnings
-suite unit "$cargo" test --locked -q --workspace --lib --test fence
+suite unit "$cargo" test --locked -q --workspace --lib --test fence --test fence_fuzz
 suite examples "$cargo" test --locked -q --workspace --doc
-suite plugin-host env SUPAMANAGER_PLUGINS_DIR="$PWD/target/plugins" "$cargo" test --locked -q --workspace --test plugin_host
-suite plugin-fixtures sh tests/fixtures.sh
-suite sim "$cargo" test --locked -q --workspace --test sim -- --test-threads=1 --nocapture
-suite store "$cargo" test --locked -q --workspace --test store -- --skip postgres::
-suite postgres sh tests/setup/postgres.sh start
-suite store-postgres on_postgres "$cargo" test --locked -q --workspace --test store
-suite sim-postgres on_postgres env SUPAMANAGER_TEST_SEEDS=100 "$cargo" test --locked -q --workspace --test sim -- seeds:: --nocapture
 suite tidy it tidy::
 suite design python3 tests/design/check.py
 suite bench-sums python3 -B -m unittest discover -s tests/bench
 suite report python3 -B -m unittest discover -s tests/upstream
-suite engine sh tests/setup/engine.sh start
-suite sandbox sh tests/sandbox/build.sh
-suite docker "$cargo" test --locked -q --workspace --test docker_backend -- --test-threads=4
-suite docker-26 sh tests/setup/on26.sh "$cargo" test --locked -q --workspace --test docker_backend -- --test-threads=4
-sh tests/setup/engine26.sh stop
-suite demo sh tests/demo/check.sh
-suite images it images:: --test-threads=2
+
+# Side by side: what computes on one core, and what waits for an engine.
+(
+    suite plugin-host env SUPAMANAGER_PLUGINS_DIR="$PWD/target/plugins" "$cargo" test --locked -q --workspace --test plugin_host
+    suite plugin-fixtures sh tests/fixtures.sh
+    suite sim "$cargo" test --locked -q --workspace --test sim -- --test-threads=1 --nocapture
+    suite store "$cargo" test --locked -q --workspace --test store -- --skip postgres::
+    suite postgres sh tests/setup/postgres.sh start
+    suite store-postgres on_postgres "$cargo" test --locked -q --workspace --test store
+    suite sim-postgres on_postgres env SUPAMANAGER_TEST_SEEDS=100 "$cargo" test --locked -q --workspace --test sim -- seeds:: --nocapture
+) &
+computing=$!
+(
+    suite engine sh tests/setup/engine.sh start
+    suite sandbox sh tests/sandbox/build.sh
+    suite docker "$cargo" test --locked -q --workspace --test docker_backend -- --test-threads=4
+    suite docker-26 sh tests/setup/on26.sh "$cargo" test --locked -q --workspace --test docker_backend -- --test-threads=4
+    sh tests/setup/engine26.sh stop
+    suite demo sh tests/demo/check.sh
+    suite images it images:: --test-threads=2
+    suite authors sh tests/authors.sh
+) &
+for lane in $computing $!; do
+    wait "$lane" || echo "lane 1 0 0 FAILED" >>"$rows"
+done
 
 # Two at a time from here: most of them wait for containers most of the time. Every daemon has ports and a subnet of its
 # own (tests/it/world/daemon.rs), whichever process it belongs to.

@@ -30,14 +30,14 @@ fi
 echo "packages.sh: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
 # The lists first, once a day: an image half a year old names packages that are gone, and a rustc-web of ten versions
-# ago (1.85 instead of 1.96, seen). 120 s is the wait for another apt that holds the lock (unattended upgrades).
+# ago (1.85 instead of 1.96, seen). 600 s is the wait for another apt that holds the lock (unattended upgrades).
 stamp=/var/lib/apt/lists/supamanager-refreshed
 if [ -z "$(find "$stamp" -mtime -1 2>/dev/null)" ]; then
-    if apt-get -o DPkg::Lock::Timeout=120 update -qq; then
+    if apt-get -o DPkg::Lock::Timeout=600 update -qq; then
         touch "$stamp"
     else
         echo "packages.sh: the package lists could not be refreshed, trying with those that are here" >&2
     fi
 fi
 # shellcheck disable=SC2086  # $missing is a list of words on purpose
-apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends -qq $missing >/dev/null
+apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends -qq $missing >/dev/null
