@@ -1,33 +1,12 @@
 //! What a rendered stack may ask of the engine: each rule with a stack that differs from a good one in one place.
 
-use std::net::{IpAddr, Ipv4Addr};
+#[path = "fixtures/fenced.rs"]
+mod fenced;
 
-use supamanager::domain::{ProjectRef, ServiceName};
-use supamanager::stack::{FenceRules, MountSource, compose, fence};
+use supamanager::domain::ServiceName;
+use supamanager::stack::{MountSource, compose, fence};
 
-const GOOD: &str = include_str!("fixtures/fenced.yml");
-
-fn rules() -> FenceRules {
-    let service = |name: &str| ServiceName::parse(name).unwrap();
-    FenceRules {
-        project: ProjectRef::parse("abcdefghijklmnopqrst").unwrap(),
-        services: vec![service("db"), service("vector")],
-        folder: "/data/projects/abcdefghijklmnopqrst".into(),
-        files: ["docker-compose.yml", "init.sql", "vector.yml", ".env"].map(str::to_owned).to_vec(),
-        subnet: "10.201.0.0/27".into(),
-        gateway: "10.201.0.1".into(),
-        ip_range: "10.201.0.0/28".into(),
-        fixed_addresses: vec![(service("vector"), Ipv4Addr::new(10, 201, 0, 30))],
-        publish_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ports: vec![(service("db"), 5432, 55000)],
-        images: vec![
-            (service("db"), "docker.io/supabase/postgres:15.1.0.147".into()),
-            (service("vector"), "timberio/vector:0.28.1-alpine".into()),
-        ],
-        image_prefixes: vec!["registry.example.org/team/".into()],
-        secrets: vec!["DB_PASSWORD".into()],
-    }
-}
+use fenced::{GOOD, rules};
 
 /// The good stack with one text put in the place of another.
 fn changed(from: &str, to: &str) -> String {

@@ -3,6 +3,8 @@
 //!
 //! `SUPAMANAGER_TEST_CASES` makes it more or less, `SUPAMANAGER_TEST_SEED` another sequence.
 
+#[path = "fixtures/fenced.rs"]
+mod fenced;
 #[path = "fence_fuzz/oracle.rs"]
 mod oracle;
 #[path = "fence_fuzz/pools.rs"]
@@ -15,7 +17,6 @@ mod tree;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{LazyLock, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -23,12 +24,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use rustix::time::{ClockId, clock_gettime};
-use supamanager::domain::{ProjectRef, Secret, ServiceName};
+use supamanager::domain::Secret;
 use supamanager::stack::compose::{self, ComposeError};
 use supamanager::stack::{FenceRules, FencedStack, ImageReference, Violation, fence};
 
-pub const GOOD: &str = include_str!("fixtures/fenced.yml");
-pub const PROJECT: &str = "abcdefghijklmnopqrst";
+use fenced::{GOOD, PROJECT};
 
 const CASES: u32 = 10_000;
 const SEED: u64 = 1;
@@ -36,32 +36,12 @@ const SEED: u64 = 1;
 const CPU_MAX: Duration = Duration::from_secs(1);
 /// When a text is given up.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// As many as a file has nodes: all are told at once, and stored.
-const VIOLATIONS_MAX: usize = 20_000;
+/// What the fence tells at most: all of it is joined into one message, and stored.
+const VIOLATIONS_MAX: usize = 100;
 /// Of what an answer may be longer than its question.
 const ANSWER_FACTOR: usize = 32;
 
-static RULES: LazyLock<FenceRules> = LazyLock::new(|| {
-    let service = |name: &str| ServiceName::parse(name).expect("a service");
-    FenceRules {
-        project: ProjectRef::parse(PROJECT).expect("a ref"),
-        services: vec![service("db"), service("vector")],
-        folder: format!("/data/projects/{PROJECT}").into(),
-        files: ["docker-compose.yml", "init.sql", "vector.yml", ".env"].map(str::to_owned).to_vec(),
-        subnet: "10.201.0.0/27".into(),
-        gateway: "10.201.0.1".into(),
-        ip_range: "10.201.0.0/28".into(),
-        fixed_addresses: vec![(service("vector"), Ipv4Addr::new(10, 201, 0, 30))],
-        publish_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ports: vec![(service("db"), 5432, 55000)],
-        images: vec![
-            (service("db"), "docker.io/supabase/postgres:15.1.0.147".into()),
-            (service("vector"), "timberio/vector:0.28.1-alpine".into()),
-        ],
-        image_prefixes: vec!["registry.example.org/team/".into()],
-        secrets: vec!["DB_PASSWORD".into()],
-    }
-});
+static RULES: LazyLock<FenceRules> = LazyLock::new(fenced::rules);
 
 enum Answer {
     Accepted(Box<FencedStack>),
