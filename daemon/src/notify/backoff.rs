@@ -12,6 +12,14 @@ pub fn pause(first: Duration, tries: u32, chance: f64) -> Duration {
     doubled.min(LONGEST).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
 }
 
+/// The longest time for which a plugin keeps a message back: what is newer of its project waits behind it, for the webhook too.
+const LONGEST_ASKED: Duration = Duration::from_secs(300);
+
+/// The pause when a receiver named a time before which it does not want to be asked; of that up to five minutes.
+pub fn asked_for(pause: Duration, not_before: Duration) -> Duration {
+    pause.max(not_before.min(LONGEST_ASKED))
+}
+
 /// Whether a message that failed so often and is so old is given up.
 pub fn is_over(tries: u32, age: Duration, tries_max: u32, age_max: Duration) -> bool {
     tries >= tries_max || age >= age_max
@@ -31,6 +39,14 @@ mod tests {
             assert_eq!(least * 2, most, "{tries}");
             assert!(pause(first, tries, 0.4) > least && pause(first, tries, 0.4) < most, "{tries}");
         }
+    }
+
+    #[test]
+    fn a_receiver_lengthens_a_pause_and_never_shortens_it() {
+        let seconds = Duration::from_secs;
+        assert_eq!(asked_for(seconds(5), seconds(60)), seconds(60));
+        assert_eq!(asked_for(seconds(5), Duration::ZERO), seconds(5));
+        assert_eq!(asked_for(seconds(5), Duration::MAX), seconds(300));
     }
 
     #[test]

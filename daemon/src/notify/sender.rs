@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::{is_over, pause};
+use super::backoff::{asked_for, is_over, pause};
 use super::sign::signature;
 use super::{Notifier, Settings, Webhook};
 use crate::clock::rfc3339;
@@ -106,7 +106,7 @@ impl Sender {
         let after = |wait: Duration| clock.now().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 4));
         let again_at = after(settings.deadline + pause);
         let Some(mut notice) = store.claim_notice(&notice.id, again_at).await? else { return Ok(()) };
-        let Err(error) = self.tell_each(&mut notice, tries).await else {
+        let Err(Untaken { error, not_before }) = self.tell_each(&mut notice, tries).await else {
             self.metrics.notice(notice.kind.as_str(), "sent");
             return store.notice_is(&notice.id, NoticeState::Sent, (&notice.taken_by, ""), again_at).await;
         };
@@ -118,16 +118,17 @@ impl Sender {
         }
         self.metrics.notice(notice.kind.as_str(), "repeated");
         tracing::debug!(notice.id, tries, error, "a message was not taken");
+        let pause = asked_for(pause, not_before);
         store.notice_is(&notice.id, NoticeState::Waiting, (&notice.taken_by, &error), after(pause)).await
     }
 
     /// Everybody who has not taken it; the first reason why somebody did not.
-    async fn tell_each(&self, notice: &mut Notice, tries: u32) -> Result<(), String> {
+    async fn tell_each(&self, notice: &mut Notice, tries: u32) -> Result<(), Untaken> {
         let mut told = Ok(());
         if let Some(webhook) = self.settings.webhook.as_ref().filter(|_| !has_taken(notice, WEBHOOK)) {
             match post(webhook, &self.settings, &self.client, notice, self.notifier.clock.now() / 1000).await {
                 Ok(()) => notice.taken_by.push(WEBHOOK.to_owned()),
-                Err(error) => told = Err(error),
+                Err(error) => told = Err(Untaken { error, not_before: Duration::ZERO }),
             }
         }
         for plugin in self.plugins.listeners() {
@@ -137,27 +138,48 @@ impl Sender {
             }
             let telling = self.plugins.notify(&plugin, notice.project.as_ref(), body(notice));
             let told_it = tokio::time::timeout(self.settings.deadline, telling).await;
-            let late = || format!("plugin `{plugin}` did not answer within {} s", self.settings.deadline.as_secs());
+            let late = || Untaken {
+                error: format!("plugin `{plugin}` did not answer within {} s", self.settings.deadline.as_secs()),
+                not_before: Duration::ZERO,
+            };
             match told_it.map_err(|_| late()).and_then(|told| told.or_else(unwanted)) {
                 Ok(()) => notice.taken_by.push(taker),
                 // The webhook hears nothing newer of the project while this waits.
-                Err(error) if tries >= PLUGIN_TRIES => {
+                Err(Untaken { error, .. }) if tries >= PLUGIN_TRIES => {
                     tracing::warn!(notice.id, plugin.id = plugin, error, "a plugin did not take a message and is not told again");
                     notice.taken_by.push(taker);
                 }
-                Err(error) => told = told.and(Err(error)),
+                Err(untaken) => told = Err(untaken.after(told)),
             }
         }
         told
     }
 }
 
-/// What a plugin does not want to hear today it does not want to hear tomorrow.
-fn unwanted(error: HookError) -> Result<(), String> {
-    match error {
-        HookError::InvalidInput { .. } | HookError::Denied { .. } => Ok(()),
-        error => Err(error.to_string()),
+/// Why somebody did not take a message, and for how long nobody is to come back with it.
+struct Untaken {
+    error: String,
+    not_before: Duration,
+}
+
+impl Untaken {
+    /// The first reason is told; the longest time counts, because a message is tried as a whole.
+    fn after(self, before: Result<(), Self>) -> Self {
+        match before {
+            Ok(()) => self,
+            Err(first) => Self { not_before: first.not_before.max(self.not_before), ..first },
+        }
     }
+}
+
+/// What a plugin does not want to hear today it does not want to hear tomorrow.
+fn unwanted(error: HookError) -> Result<(), Untaken> {
+    let not_before = match error {
+        HookError::InvalidInput { .. } | HookError::Denied { .. } => return Ok(()),
+        HookError::RetryAfter { after_ms, .. } => Duration::from_millis(after_ms),
+        _ => Duration::ZERO,
+    };
+    Err(Untaken { error: error.to_string(), not_before })
 }
 
 /// Tries of one message at a plugin.
