@@ -207,8 +207,9 @@ impl Lifecycle {
     /// Tries a failed create again: same ref, secrets, ports and subnet.
     ///
     /// # Errors
-    /// [`LifecycleError::State`] unless the project is FAILED.
+    /// [`LifecycleError::State`] unless the project is FAILED, [`LifecycleError::Meaning`] when a plugin that it chose is gone.
     pub async fn retry(&self, project: &Project, by: &str) -> Result<OperationId, LifecycleError> {
+        create::check_choices(&self.parts, &project.plugins)?;
         self.accept(project, OperationKind::Create, &[], by, None).await
     }
 

@@ -112,7 +112,8 @@ async fn what_a_post_create_plugin_did_is_completed_or_taken_back_and_never_done
     // Cancelled there, and killed: it is taken back on the way back, also by a daemon that never saw it run.
     for place in ["post-create.called.after_effect", "create.post-create.after_effect"] {
         daemon.arm(place).await;
-        let id = create(&daemon, "cancelled").await;
+        let wanted = json!({"name": "cancelled", "plugins": {"guest": true}});
+        let id = daemon.api.create(wanted).await["id"].as_str().expect("an id").to_owned();
         let begun = Instant::now();
         while !daemon.data.join("failpoint").exists() {
             assert!(begun.elapsed() < minute, "{place} was not hit\n{}", daemon.log());
@@ -124,12 +125,26 @@ async fn what_a_post_create_plugin_did_is_completed_or_taken_back_and_never_done
         daemon.revive().await;
         daemon.api.settled(&id, &["FAILED"], minute).await;
         assert_eq!((said(&daemon, &id, "ran"), said(&daemon, &id, "took")), (1, 1), "{place}");
+        without_its_plugin_nobody_tries_again(&daemon, &plugins, &id).await;
         daemon.api.gone(&id).await;
         let after = (said(&daemon, &id, "took"), said(&daemon, &id, "before gone"));
         assert_eq!(after, (1, 0), "{place}: there is nothing left to take back, and it was never healthy");
     }
     daemon.finish();
     std::fs::remove_dir_all(plugins).expect("the copy goes");
+}
+
+/// A project whose chosen plugin is gone is not made without it.
+async fn without_its_plugin_nobody_tries_again(daemon: &Daemon, plugins: &Path, id: &str) {
+    let away = plugins.with_extension("away");
+    std::fs::rename(plugins.join("guest"), &away).expect("moved away");
+    assert_eq!(daemon.api.post("/platform/plugins/reload", json!({})).await.status, 200);
+    let refused = daemon.api.post(&format!("/platform/projects/{id}/retry"), json!({})).await;
+    let words = refused.body["message"].as_str().unwrap_or_default();
+    assert!((400..500).contains(&refused.status) && words.contains("plugins.guest"), "{} {}", refused.status, refused.body);
+    assert_eq!(daemon.api.project(id).await["status"], "FAILED");
+    std::fs::rename(&away, plugins.join("guest")).expect("put back");
+    assert_eq!(daemon.api.post("/platform/plugins/reload", json!({})).await.status, 200);
 }
 
 #[tokio::test]
