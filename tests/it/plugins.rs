@@ -85,7 +85,7 @@ async fn what_plugins_cost_is_answered_by_plugin_and_hook() {
     ];
     assert_eq!(names, shipped);
     let one = daemon.api.get("/platform/plugins/probe-service").await.body;
-    assert_eq!((one["provenance"].as_str(), one["granted"].as_array().map(Vec::len)), (Some("shipped"), Some(3)), "{one:#}");
+    assert_eq!((one["provenance"].as_str(), one["granted"].as_array().map(Vec::len)), (Some("shipped"), Some(4)), "{one:#}");
     let (hook, usage) = (&one["hooks"][0], &one["hooks"][0]["usage"]);
     assert_eq!((hook["hook"].as_str(), hook["limits"]["wall_ms"].as_u64()), (Some("probe"), Some(5_000)), "{one:#}");
     assert!(usage["calls"]["ok"].as_u64() > Some(0) && usage["cpu_seconds"].as_f64() > Some(0.0), "{usage:#}");
@@ -128,9 +128,10 @@ async fn the_health_plugin_of_a_running_project_is_swapped_and_put_back() {
     let second = another_version(&work.join("probe-service"), 1);
     let shown = daemon.command(&["plugin", "grant", "probe-service"]);
     assert!(shown.contains("db-login") && shown.contains(&second) && !shown.contains("granted"), "{shown}");
+    let asks = shown.trim_end().rsplit(' ').next().expect("the last word").to_owned();
     let listed = daemon.command(&["plugin", "list"]);
     assert!(listed.contains("NOT LOADED") && listed.contains("shipped"), "{listed}");
-    let granted = daemon.command(&["plugin", "grant", "probe-service", "--digest", &second]);
+    let granted = daemon.command(&["plugin", "grant", "probe-service", "--digest", &second, "--asks", &asks]);
     assert!(granted.contains("granted"), "{granted}");
     let begun = Instant::now();
     while running(&daemon).await == first {
@@ -143,9 +144,13 @@ async fn the_health_plugin_of_a_running_project_is_swapped_and_put_back() {
     daemon.stop();
     daemon.revive().await;
     assert_eq!(running(&daemon).await, first, "a step back lasts");
+    let listed = daemon.command(&["plugin", "list"]);
+    assert!(listed.contains(&format!("rolled back: {first} runs in its place")), "{listed}");
 
     std::fs::write(work.join("probe-service/plugin.wasm"), b"half a cop").expect("written");
     another_manifest(&work.join("probe-service"));
+    let listed = daemon.command(&["plugin", "list"]);
+    assert!(listed.contains("BROKEN: ") && listed.contains("render-supabase"), "one that is broken hides no other: {listed}");
     let answer = daemon.api.post("/platform/plugins/reload", json!({})).await;
     let change = answer.body["changes"].as_array().expect("changes").iter().find(|change| change["plugin"] == "probe-service");
     let change = change.expect("of the probe plugin");

@@ -29,7 +29,11 @@ const MODULES: [(&str, &[&str]); 22] = [
     ("store", &["domain", "backend::ErrorClass"]),
     ("people", &["domain", "store", "clock", "secrets"]),
     ("backend", &["domain", "stack", "clock"]),
-    ("plugin_host", &["domain", "telemetry", "clock", "backend::ErrorClass", "backend::EngineHealth"]),
+    // References to secrets are read in one way everywhere.
+    (
+        "plugin_host",
+        &["domain", "telemetry", "clock", "backend::ErrorClass", "backend::EngineHealth", "stack::compose::references"],
+    ),
     ("reach", &["domain", "backend", "secrets", "plugin_host::hooks", "stack::compose", "web"]),
     ("disk", &[]),
     ("web", &[]),

@@ -208,8 +208,11 @@ pub enum PluginCommand {
         /// The plugin, as its folder is called
         name: String,
         /// The digest it was looked at with; without it nothing is granted
-        #[arg(long, value_name = "DIGEST")]
+        #[arg(long, value_name = "DIGEST", requires = "asks")]
         digest: Option<String>,
+        /// What stood beside that digest for all that it asks for
+        #[arg(long, value_name = "HEX", requires = "digest")]
+        asks: Option<String>,
     },
     /// Take a grant back
     Revoke {
@@ -243,7 +246,7 @@ pub async fn run(command: PluginCommand, config: &Config) -> anyhow::Result<()> 
         PluginCommand::Keygen { name, out } => leave::keygen(&name, &out),
         PluginCommand::Sign { path, key } => leave::sign_folder(&path, &key),
         PluginCommand::Verify { path } => leave::verify(&path, config).await,
-        PluginCommand::Grant { name, digest } => leave::grant(&name, digest.as_deref(), config).await,
+        PluginCommand::Grant { name, digest, asks } => leave::grant(&name, digest.as_deref().zip(asks.as_deref()), config).await,
         PluginCommand::Revoke { name } => leave::revoke(&name, config),
         PluginCommand::Inspect { path } => inspect(&path).await,
         PluginCommand::Shadow { path, lasts, detach } => {
@@ -287,10 +290,21 @@ async fn list(config: &Config) -> anyhow::Result<()> {
     if plugins.is_empty() {
         println!("no plugins in {}: build the shipped ones with `make plugins`", config.plugins_dir.display());
     }
-    for (plugin, judged) in plugins {
-        let hooks: Vec<&str> = plugin.hooks.iter().map(|hook| hook.hook.as_str()).collect();
-        let judged = judged.unwrap_or_else(|refusal| format!("NOT LOADED: {refusal}"));
-        println!("{:<24} {:<10} {:<12} {} {judged}", plugin.name, plugin.version, hooks.join(","), plugin.digest);
+    for leave::Judged { name, plugin, provenance, held } in plugins {
+        match plugin {
+            Ok(plugin) => {
+                let hooks: Vec<&str> = plugin.hooks.iter().map(|hook| hook.hook.as_str()).collect();
+                let (judged, beyond) = provenance.unwrap_or_else(|refusal| (format!("NOT LOADED: {refusal}"), Vec::new()));
+                println!("{name:<24} {:<10} {:<12} {} {judged}", plugin.version, hooks.join(","), plugin.digest);
+                for line in beyond {
+                    println!("    granted and asked for no more, revoke and grant again: {line}");
+                }
+            }
+            Err(problem) => println!("{name:<24} BROKEN: {problem}"),
+        }
+        if let Some(digest) = held {
+            println!("    rolled back: {digest} runs in its place");
+        }
     }
     Ok(())
 }

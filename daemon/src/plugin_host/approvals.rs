@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::egress::EgressHost;
-use super::grants::{HttpRequest, Interface};
+use super::grants::{EVERY_SECRET, HttpRequest, Interface};
 use super::load::{self, LoadError, MANIFEST_FILE};
 use super::manifest::Manifest;
 use super::state::one_line;
@@ -30,6 +30,9 @@ pub struct Reaches {
     /// Secrets it signs with.
     #[serde(default)]
     pub sign: Vec<String>,
+    /// Secrets that headers refer to.
+    #[serde(default)]
+    pub secrets: Vec<String>,
     /// Hosts outside.
     #[serde(default)]
     pub egress: Vec<EgressHost>,
@@ -43,13 +46,14 @@ impl Reaches {
             imports: manifest.imports.iter().filter(reaching).copied().collect(),
             http: manifest.http.clone(),
             sign: manifest.sign.clone(),
+            secrets: manifest.secrets.clone(),
             egress: manifest.egress.clone(),
         }
     }
 
     /// It asks for nothing that somebody has to grant.
     pub fn is_empty(&self) -> bool {
-        self.imports.is_empty() && self.http.is_empty() && self.sign.is_empty() && self.egress.is_empty()
+        *self == Self::default()
     }
 
     /// Whether all of it is in `granted`.
@@ -57,7 +61,16 @@ impl Reaches {
         self.imports.is_subset(&granted.imports)
             && self.http.iter().all(|request| granted.http.contains(request))
             && self.sign.iter().all(|secret| granted.sign.contains(secret))
+            && self.secrets.iter().all(|secret| granted.secrets.contains(secret))
             && self.egress.iter().all(|host| granted.egress.contains(host))
+    }
+
+    /// 16 hex digits of the SHA-256 of all of it: whoever grants says with it what was looked at, because a plugin.toml that
+    /// nobody signed may have been replaced since.
+    pub fn digest(&self) -> String {
+        let mut digest = load::sha256_hex(&serde_json::to_vec(self).unwrap_or_default());
+        digest.truncate(16);
+        digest
     }
 
     /// A line each, for people.
@@ -66,9 +79,13 @@ impl Reaches {
         let imports = self.imports.iter().map(|import| format!("the interface {}: {}", import.as_str(), import.means()));
         let requests = self.http.iter().map(|request| format!("requests {}", http(request)));
         let signatures = self.sign.iter().map(|secret| format!("signatures under the secret {secret}"));
+        let secrets = self.secrets.iter().map(|secret| match secret.as_str() {
+            EVERY_SECRET => "every secret in headers of its requests; it never sees one".to_owned(),
+            secret => format!("the secret {secret} in headers of its requests; it never sees it"),
+        });
         let hosts = self.egress.iter().map(|host| format!("requests to {host}, outside"));
         // A manifest's own words cannot hide the line above them.
-        imports.chain(requests).chain(signatures).chain(hosts).map(|line| one_line(&line)).collect()
+        imports.chain(requests).chain(signatures).chain(secrets).chain(hosts).map(|line| one_line(&line)).collect()
     }
 }
 
@@ -202,12 +219,20 @@ impl Leave {
         }
     }
 
-    /// The same of a folder.
+    /// What was granted to this version and is asked for no more, a line each: the next plugin.toml could ask for it unseen.
+    pub fn beyond(&self, manifest: &Manifest) -> Vec<String> {
+        let granted =
+            self.approvals.of(&manifest.name, &format!("sha256:{}", manifest.sha256)).ok().flatten().unwrap_or_default();
+        let asked = Reaches::of(manifest).lines();
+        granted.lines().into_iter().filter(|line| !asked.contains(line)).collect()
+    }
+
+    /// The same as [`Self::judge`] and [`Self::beyond`], of a folder.
     ///
     /// # Errors
-    /// As above, and [`LoadError::Manifest`].
-    pub fn judge_folder(&self, folder: &Path) -> Result<Provenance, LoadError> {
+    /// As of `judge`, and [`LoadError::Manifest`].
+    pub fn judge_folder(&self, folder: &Path) -> Result<(Provenance, Vec<String>), LoadError> {
         let (text, manifest) = load::read_manifest(folder)?;
-        self.judge(folder, &text, &manifest)
+        Ok((self.judge(folder, &text, &manifest)?, self.beyond(&manifest)))
     }
 }

@@ -15,6 +15,8 @@ pub struct GrantInfo {
     pub version: String,
     /// The digest that a grant is for.
     pub digest: String,
+    /// Of everything that it asks for: a grant names it too.
+    pub asks_digest: String,
     /// It lies among the versions that are to be tried, and not in the folder itself.
     pub candidate: bool,
     /// A line each; empty: nothing has to be granted.
@@ -41,6 +43,9 @@ pub enum GrantError {
         /// What is there.
         found: String,
     },
+    /// It asks for something else than what somebody looked at.
+    #[error("plugin `{0}` asks for something else now than what was looked at: look again")]
+    OtherAsks(String),
     /// Nothing was granted.
     #[error("nothing was granted to `{0}`")]
     Nothing(String),
@@ -64,12 +69,14 @@ impl PluginHost {
         let all = folders.chain(tried.into_iter().map(|folder| (folder, true)));
         all.map(|(folder, candidate)| {
             let (text, manifest) = load::read_manifest(&folder)?;
+            let reaches = Reaches::of(&manifest);
             let judged = self.loader.leave.judge(&folder, &text, &manifest);
             Ok(GrantInfo {
                 version: manifest.version.clone(),
                 digest: digest(&manifest),
                 candidate,
-                asks: Reaches::of(&manifest).lines(),
+                asks_digest: reaches.digest(),
+                asks: reaches.lines(),
                 provenance: judged.as_ref().ok().map(ToString::to_string),
                 problem: judged.err().map(|error| error.to_string()),
                 plugin: manifest.name,
@@ -78,11 +85,11 @@ impl PluginHost {
         .collect()
     }
 
-    /// Grants everything that the plugin of this digest asks for. A reload takes it in.
+    /// Grants everything that the plugin of this digest asks for, if that is what was looked at. A reload takes it in.
     ///
     /// # Errors
     /// [`GrantError`].
-    pub fn grant(&self, name: &str, given: &str) -> Result<(), GrantError> {
+    pub fn grant(&self, name: &str, given: &str, looked_at: &str) -> Result<(), GrantError> {
         let mut found = Vec::new();
         for parent in [self.folder.clone(), self.folder.join(CANDIDATES)] {
             let Some(folder) = load::plugin_folders(&parent)
@@ -95,7 +102,11 @@ impl PluginHost {
             let (_, manifest) = load::read_manifest(&folder)?;
             load::read_component(&folder, &manifest)?;
             if digest(&manifest) == given {
-                let approval = Approval { digest: given.to_owned(), reaches: Reaches::of(&manifest) };
+                let reaches = Reaches::of(&manifest);
+                if reaches.digest() != looked_at {
+                    return Err(GrantError::OtherAsks(name.to_owned()));
+                }
+                let approval = Approval { digest: given.to_owned(), reaches };
                 return Ok(self.loader.leave.approvals.grant(name, approval)?);
             }
             found.push(digest(&manifest));

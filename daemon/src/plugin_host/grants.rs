@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::Hook;
 use crate::domain::ServiceName;
+use crate::stack::compose::references;
 
 /// An interface of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -234,6 +235,23 @@ impl Scope {
     }
 }
 
+/// Stands for every secret of the project in a manifest's `secrets`.
+pub const EVERY_SECRET: &str = "*";
+
+/// Whether the headers of a request refer to secrets only that a manifest lists.
+///
+/// # Errors
+/// A sentence naming the header, and never its value.
+pub fn refers(listed: &[String], headers: &[(String, String)]) -> Result<(), String> {
+    for (header, value) in headers {
+        let names = references(value).map_err(|problem| format!("header `{header}` {problem}"))?;
+        if let Some(name) = names.into_iter().find(|name| !listed.iter().any(|listed| listed == name || listed == EVERY_SECRET)) {
+            return Err(format!("header `{header}`: `{name}` is not among the names under `secrets` in plugin.toml"));
+        }
+    }
+    Ok(())
+}
+
 /// Whether a path that begins as it should may end elsewhere: `/rest/../pg/`, in any spelling that a client or a gateway
 /// takes for it. A URL parser reads `\\` as `/` and `%2e` as `.` (<https://url.spec.whatwg.org/#double-dot-path-segment>).
 fn climbs(path: &str) -> bool {
@@ -270,6 +288,24 @@ mod tests {
             assert!(scope.http(&service(name), method, path).is_err(), "{name} {method} {path:?}");
         }
         assert!(scope.probed(&service("db")).is_err() && scope.sql(&service("auth")).is_err());
+    }
+
+    #[test]
+    fn headers_refer_to_listed_secrets_only() {
+        let listed = ["ANON_KEY".to_owned()];
+        let header = |value: &str| [("apikey".to_owned(), value.to_owned())];
+        for plain in ["", "text", "$$5", "Bearer ${ANON_KEY}"] {
+            assert_eq!(refers(&listed, &header(plain)), Ok(()), "{plain}");
+        }
+        for (listed, value, word) in [
+            (&listed[..], "${ANON_KEY}${SERVICE_ROLE_KEY}", "`SERVICE_ROLE_KEY` is not among"),
+            (&[], "${ANON_KEY}", "`ANON_KEY` is not among"),
+            (&listed, "$ANON_KEY", "header `apikey` holds a `$`"),
+        ] {
+            let refusal = refers(listed, &header(value)).unwrap_err();
+            assert!(refusal.contains(word) && refusal.contains("apikey"), "{value}: {refusal}");
+        }
+        assert_eq!(refers(&[EVERY_SECRET.to_owned()], &header("${ANYTHING}")), Ok(()));
     }
 
     #[test]

@@ -65,6 +65,9 @@ pub struct Manifest {
     /// Names of secrets it signs with.
     #[serde(default)]
     pub sign: Vec<String>,
+    /// Names of secrets that the headers of its requests may refer to; `*` is every one.
+    #[serde(default)]
+    pub secrets: Vec<String>,
     /// Hosts outside that it reaches. The operator's `plugin_egress` adds others.
     #[serde(default)]
     pub egress: Vec<EgressHost>,
@@ -143,6 +146,9 @@ impl Manifest {
         }
         if !self.sign.is_empty() && !works {
             return Err("`sign` belongs to post-create, before-delete and after-resume".to_owned());
+        }
+        if !self.secrets.is_empty() && !self.imports.contains(&Interface::ServiceHttp) {
+            return Err("`secrets` lists names for headers and `imports` does not have \"service-http\": add it".to_owned());
         }
         if let Some(host) = self.egress.iter().find(|host| host.address().is_some()) {
             return Err(format!("`egress` holds `{host}`: an address is the operator's to name, under plugin_egress"));
@@ -237,6 +243,7 @@ wall_ms = 4000
             ("hook = \"probe\"", "hook = \"probe\"\non_failure = \"ignore\"", "`on_failure"),
             ("wall_ms", "wal_ms", "wal_ms"),
             ("[[hook]]", "surprise = 1\n[[hook]]", "surprise"),
+            ("imports = [\"log\", \"service-http\"]", "imports = [\"log\"]\nsecrets = [\"ANON_KEY\"]", "`secrets`"),
             ("[[hook]]", "[[hook]]\nhook = \"probe\"\n[[hook]]", "bound twice"),
         ] {
             let refusal = Manifest::parse(&GOOD.replace(from, to)).unwrap_err();

@@ -46,7 +46,7 @@ pub use egress::{EgressHost, of_plugins as egress_of_plugins};
 pub use grants::Interface;
 pub use host::{HostConfig, PluginHost};
 pub use limits::{Hook, HookLimits, Limits};
-pub use load::{COMPONENT_FILE, LoadError, MANIFEST_FILE};
+pub use load::{COMPONENT_FILE, LoadError, MANIFEST_FILE, plugin_folders};
 pub use manifest::OnFailure;
 pub use registry::{HookInfo, PluginInfo};
 pub use scripted::Exchange;
@@ -54,4 +54,5 @@ pub use shadow::{CANDIDATES, Difference, Promoted, Seen, ShadowError, Trial as S
 pub use swap::{Change, Fate, RollbackError};
 pub use trial::{Bench, Trial, Tried};
 pub use trust::{Provenance, SIGNATURE_FILE, new_key, record, sign};
+pub use versions::held_in;
 pub use work::Worker;

@@ -58,6 +58,7 @@ impl PluginHost {
         let surroundings = Surroundings {
             access: Some(access),
             scope: Scope::Probed(input.service.clone()),
+            secrets: plugin.manifest.secrets.clone(),
             project: Some(input.project.clone()),
             options: self.options(&plugin.manifest.name, &input.choices),
             ..Surroundings::none()

@@ -1,7 +1,7 @@
 //! What the host knows of one call while it runs: whom it is for, what it may still use, and the way out.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -24,6 +24,10 @@ pub struct Surroundings {
     pub access: Option<Arc<dyn ServiceAccess>>,
     /// Which of them.
     pub scope: Scope,
+    /// Secrets that headers may refer to.
+    pub secrets: Vec<String>,
+    /// Where its lines go beside the log.
+    pub lines: Option<Arc<Lines>>,
     /// Whose call it is.
     pub project: Option<ProjectRef>,
     /// What the project's people chose for the plugin, a JSON object.
@@ -34,6 +38,9 @@ pub struct Surroundings {
     pub egress: Option<(Arc<dyn Egress>, Vec<EgressHost>)>,
 }
 
+/// Lines that a plugin wrote, with their level, for whoever shows them.
+pub type Lines = Mutex<Vec<String>>;
+
 impl Surroundings {
     /// For a call that needs nothing of the outside.
     pub fn none() -> Self {
@@ -41,6 +48,8 @@ impl Surroundings {
             templates: BTreeMap::new(),
             access: None,
             scope: Scope::Nothing,
+            secrets: Vec::new(),
+            lines: None,
             project: None,
             options: "{}".to_owned(),
             memory: None,
@@ -114,6 +123,11 @@ impl CallState {
         &self.surroundings.scope
     }
 
+    /// Names of secrets that headers may refer to.
+    pub fn secrets(&self) -> &[String] {
+        &self.surroundings.secrets
+    }
+
     /// What the project's people chose for the plugin.
     pub fn options(&self) -> &str {
         &self.surroundings.options
@@ -175,8 +189,17 @@ impl CallState {
         Duration::from_millis(u64::from(asked_ms)).min(left).max(Duration::from_millis(1))
     }
 
+    /// A line of the log, as far as there is room for it, written down for whoever shows it.
+    pub fn log_line(&mut self, level: &str, message: String) -> Option<String> {
+        let line = self.admit_log(message)?;
+        if let Some(lines) = &self.surroundings.lines {
+            lines.lock().unwrap_or_else(|poison| poison.into_inner()).push(format!("{level} {line}"));
+        }
+        Some(line)
+    }
+
     /// Takes a log line in, as far as there is room for it; `None` when there is none.
-    pub fn admit_log(&mut self, message: String) -> Option<String> {
+    fn admit_log(&mut self, message: String) -> Option<String> {
         if self.log_full {
             return None;
         }

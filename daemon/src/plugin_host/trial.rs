@@ -16,7 +16,7 @@ use super::limits::{Hook, HookLimits, LimitReached};
 use super::load::{self, Loader, Plugin};
 use super::output;
 use super::scripted::{Exchange, Remembered, Scripted};
-use super::state::Surroundings;
+use super::state::{Lines, Surroundings};
 use crate::domain::{ProjectRef, ServiceName, ServiceState};
 
 /// What one call is made with: a fixture file.
@@ -57,6 +57,8 @@ pub struct Tried {
     pub asked: Vec<Value>,
     /// What it said of its progress.
     pub progress: Vec<String>,
+    /// Its lines in the log, each after its level; a panic's words are among them.
+    pub lines: Vec<String>,
 }
 
 impl Tried {
@@ -113,6 +115,7 @@ impl Bench {
         self.check_options(&trial.options).map_err(|problem| format!("`options`: {problem}"))?;
         let input = Input::read(hook, &trial.input)?;
         let project = Arc::new(Scripted::new(&trial.host));
+        let lines = Arc::new(Lines::default());
         let surroundings = Surroundings {
             templates: input.templates.clone(),
             access: Some(project.clone()),
@@ -123,6 +126,8 @@ impl Bench {
                 }
                 (None, false) => Scope::Nothing,
             },
+            secrets: self.plugin.manifest.secrets.clone(),
+            lines: Some(lines.clone()),
             project: ProjectRef::parse("abcdefghijklmnopqrst").ok(),
             options: Value::Object(trial.options.clone()).to_string(),
             memory: Some(Arc::new(Remembered::of(&trial.memory))),
@@ -136,7 +141,8 @@ impl Bench {
         .await;
         let output = output.and_then(|output| input.check(&self.plugin.manifest.name, hook, &limits, output));
         let (asked, progress) = project.heard();
-        Ok(Tried { output, used, limits, asked, progress })
+        let lines = std::mem::take(&mut *lines.lock().unwrap_or_else(|poison| poison.into_inner()));
+        Ok(Tried { output, used, limits, asked, progress, lines })
     }
 }
 

@@ -131,6 +131,11 @@ impl Versions {
     }
 }
 
+/// The version that a daemon with this data folder runs in place of the one of this digest, which its plugin folder has.
+pub fn held_in(data_dir: &Path, name: &str, instead_of: &str) -> Option<String> {
+    Versions::new(data_dir.join("plugins")).held(name).filter(|held| held.instead_of == instead_of).map(|held| held.digest)
+}
+
 /// What says what it is and whose.
 fn put_papers(folder: &Path, plugin: &Plugin, from: &Path) -> io::Result<()> {
     write(&folder.join(MANIFEST_FILE), plugin.text.as_bytes())?;

@@ -108,6 +108,7 @@ impl PluginHost {
         let surroundings = Surroundings {
             access: Some(access),
             scope: Scope::Listed { http: plugin.manifest.http.clone(), sign: plugin.manifest.sign.clone() },
+            secrets: plugin.manifest.secrets.clone(),
             project: Some(input.project.clone()),
             options: self.options(&plugin.manifest.name, &input.choices),
             memory: self.memory.clone(),

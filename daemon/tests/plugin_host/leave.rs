@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use supamanager::plugin_host::{
-    Approval, Approvals, Fate, HostConfig, LoadError, MANIFEST_FILE, PluginHost, PluginInfo, SIGNATURE_FILE, new_key, sign,
+    Approval, Approvals, Fate, HostConfig, Interface, LoadError, MANIFEST_FILE, PluginHost, PluginInfo, SIGNATURE_FILE, new_key,
+    sign,
 };
 
 use crate::guests::{Plugins, component, prober};
@@ -115,7 +116,14 @@ async fn what_reaches_out_is_granted_to_one_digest_and_asked_for_again_when_it_c
     assert_eq!((&looked_at.digest, looked_at.reaches.lines().len()), (digest, 1));
     let approvals = Approvals::in_folder(&data.0);
     let approval = Approval { digest: digest.clone(), reaches: looked_at.reaches };
+    // What somebody granted and it asks for no more shows.
+    let mut wider = approval.clone();
+    wider.reaches.imports.insert(Interface::DbLogin);
+    approvals.grant("guest", wider).expect("written");
+    let (_, beyond) = leave.judge_folder(&plugins.folder().join("guest")).expect("granted");
+    assert!(beyond.len() == 1 && beyond[0].contains("db-login"), "{beyond:?}");
     approvals.grant("guest", approval.clone()).expect("written");
+    assert_eq!(leave.judge_folder(&plugins.folder().join("guest")).expect("granted").1, Vec::<String>::new());
     let running = host(&plugins, &data, &[], &["guest"]).await.expect("granted");
     assert_eq!(only(&running).digest, *digest);
 

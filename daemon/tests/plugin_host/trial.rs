@@ -1,10 +1,13 @@
 //! An author's trials: a call in the real host against a project that is a list of answers. The fixtures of the shipped
 //! plugins lie beside them; here is what a fixture can be wrong in.
 
+use std::fs;
+
 use serde_json::{Value, json};
 use supamanager::plugin_host::{Bench, Hook, Trial};
 
 use crate::example::plugins_dir;
+use crate::guests::{Plugins, renderer};
 
 async fn bench(plugin: &str) -> Bench {
     Bench::load(&plugins_dir().join(plugin)).await.expect("it loads")
@@ -48,4 +51,37 @@ async fn an_error_of_the_plugin_is_an_outcome_and_one_of_the_fixture_names_the_f
     }
     assert!(serde_json::from_value::<Trial>(json!({"inptu": {}})).is_err());
     assert_eq!(bench.hooks(), [Hook::PostCreate]);
+}
+
+#[tokio::test]
+async fn what_it_wrote_to_its_log_is_shown() {
+    let plugins = Plugins::of("render", "", &renderer("(call $log (i32.const 5)) (call $ok)"));
+    let bench = Bench::load(&plugins.folder().join("guest")).await.expect("it loads");
+    let tried = bench.call(&trial(json!({"input": {"context": {}, "files": [], "templates": {}}}))).await.expect("a fixture");
+    assert_eq!((tried.lines.as_slice(), tried.outcome()["error"].is_null()), (["info guest".to_owned()].as_slice(), true));
+}
+
+#[tokio::test]
+async fn a_header_refers_to_secrets_that_the_manifest_lists_and_to_no_other() {
+    let plugins = Plugins::new();
+    let folder = plugins.folder().join("post-create-buckets");
+    fs::create_dir_all(&folder).expect("a folder");
+    let shipped = plugins_dir().join("post-create-buckets");
+    fs::copy(shipped.join("plugin.wasm"), folder.join("plugin.wasm")).expect("the code");
+    let manifest = fs::read_to_string(shipped.join("plugin.toml")).expect("the manifest");
+    let line = manifest.lines().find(|line| line.starts_with("secrets = ")).expect("it lists secrets").to_owned();
+    let given = json!({"input": {}, "options": {"buckets": [{"name": "a"}]}, "host": [{
+        "ask": {"http": "GET kong:8000/storage/v1/bucket/a",
+            "headers": {"apikey": "${SERVICE_ROLE_KEY}", "authorization": "Bearer ${SERVICE_ROLE_KEY}"}},
+        "answer": {"status": 200}}]});
+    for (list, came) in
+        [(line.as_str(), ""), ("secrets = [\"*\"]", ""), ("secrets = [\"ANON_KEY\"]", "plugin_denied"), ("", "plugin_denied")]
+    {
+        fs::write(folder.join("plugin.toml"), manifest.replace(&line, list)).expect("the manifest");
+        let bench = Bench::load(&folder).await.expect("it loads");
+        let outcome = bench.call(&trial(given.clone())).await.expect("a fixture").outcome();
+        assert_eq!(outcome["error"]["code"].as_str().unwrap_or_default(), came, "{list}: {outcome}");
+        let named = outcome["error"]["message"].as_str().is_none_or(|words| words.contains("`SERVICE_ROLE_KEY` is not among"));
+        assert!(named, "{list}: {outcome}");
+    }
 }

@@ -31,19 +31,23 @@ async fn a_newer_health_plugin_is_tried_promoted_in_waves_and_taken_back() {
     };
     assert_eq!((of(false)["provenance"].as_str(), of(false)["problem"].is_null()), (Some("shipped"), true), "{grants:#}");
     assert_eq!((of(true)["digest"].as_str(), of(true)["provenance"].is_null()), (Some(newer.as_str()), true), "{grants:#}");
-    assert!(of(true)["asks"].as_array().is_some_and(|asks| asks.len() == 3), "{grants:#}");
-    let put = async |digest: &str| {
+    assert!(of(true)["asks"].as_array().is_some_and(|asks| asks.len() == 4), "{grants:#}");
+    let asks = of(true)["asks_digest"].as_str().expect("a digest").to_owned();
+    let put = async |digest: &str, asks: &str| {
         let answer = daemon.api.call(
             reqwest::Method::PUT,
             "/platform/plugins/probe-service/grant",
-            Some(json!({ "digest": digest })),
+            Some(json!({ "digest": digest, "asks_digest": asks })),
             &[],
         );
         answer.await
     };
-    let another = put(&format!("sha256:{}", "0".repeat(64))).await;
+    let another = put(&format!("sha256:{}", "0".repeat(64)), &asks).await;
     assert_eq!((another.status, another.body["code"].as_str()), (409, Some("other_digest")), "{}", another.body);
-    assert_eq!(put(&newer).await.status, 200);
+    // The same code may ask for more by now.
+    let more = put(&newer, "0000000000000000").await;
+    assert_eq!((more.status, more.body["code"].as_str()), (409, Some("other_asks")), "{}", more.body);
+    assert_eq!(put(&newer, &asks).await.status, 200);
 
     let shown = daemon.command(&["plugin", "shadow", &folder, "--for", "1s"]);
     assert!(shown.contains(&newer) && shown.contains("decides    for 0 projects"), "{shown}");

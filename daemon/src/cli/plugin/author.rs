@@ -50,6 +50,7 @@ pub async fn run(plugin: &Path, input: &Path, hook: Option<&str>) -> anyhow::Res
     let tried = bench.call(&trial).await.map_err(|problem| anyhow::anyhow!("{}: {problem}", input.display()))?;
     tried.asked.iter().for_each(|asked| println!("asked      {asked}"));
     tried.progress.iter().for_each(|said| println!("progress   {said}"));
+    tried.lines.iter().for_each(|line| println!("log        {line}"));
     println!("{}", serde_json::to_string_pretty(&tried.outcome())?);
     for (what, used, allowed) in usage(&tried) {
         println!("{what:<10} {used} of {allowed}");
@@ -90,6 +91,7 @@ pub async fn test(plugin: &Path, folder: Option<&Path>, record: bool) -> anyhow:
             println!("  expected {}", trial.expected.unwrap_or_else(|| json!("nothing yet: --record")));
             println!("  came     {outcome}");
             tried.asked.iter().for_each(|asked| println!("  asked    {asked}"));
+            tried.lines.iter().for_each(|line| println!("  log      {line}"));
         }
     }
     if failed > 0 {
@@ -138,6 +140,7 @@ pub async fn bench(plugin: &Path, input: Option<&Path>, calls: usize) -> anyhow:
     for _ in 0..calls.max(1) {
         let tried = bench.call(&trial).await.map_err(|problem| anyhow::anyhow!("{}: {problem}", file.display()))?;
         if let Err(error) = &tried.output {
+            tried.lines.iter().for_each(|line| println!("log        {line}"));
             bail!("the call failed: {error}");
         }
         all.push(tried);

@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 
 use crate::config::Config;
 use crate::plugin_host::{
-    Approval, Approvals, CANDIDATES, HostConfig, Leave, Limits, LoadError, MANIFEST_FILE, PluginHost, PluginInfo, SIGNATURE_FILE,
-    new_key, sign,
+    Approval, Approvals, CANDIDATES, Leave, Limits, LoadError, MANIFEST_FILE, PluginHost, PluginInfo, SIGNATURE_FILE, held_in,
+    new_key, plugin_folders, sign,
 };
 
 /// Makes a pair of keys; the secret half goes into a file of its own.
@@ -48,20 +48,21 @@ pub fn sign_folder(folder: &Path, key: &Path) -> anyhow::Result<()> {
 pub async fn verify(folder: &Path, config: &Config) -> anyhow::Result<()> {
     let folder = folder.canonicalize().with_context(|| format!("{}", folder.display()))?;
     let plugin = PluginHost::inspect(&folder, limits()).await?;
-    let provenance = leave(config)?.judge_folder(&folder)?;
+    let (provenance, _) = leave(config)?.judge_folder(&folder)?;
     println!("{} {} {}: {provenance}", plugin.name, plugin.version, plugin.digest);
     Ok(())
 }
 
-/// Grants a plugin everything it asks for, once somebody has seen it: without its digest it is only shown.
+/// Grants a plugin everything it asks for, once somebody has seen it: without `given`, its digest and that of what it asks
+/// for, it is only shown.
 ///
 /// # Errors
-/// When there is no such plugin, it is broken, or the digest is another one.
-pub async fn grant(name: &str, digest: Option<&str>, config: &Config) -> anyhow::Result<()> {
+/// When there is no such plugin, it is broken, or one of the digests is another one.
+pub async fn grant(name: &str, given: Option<(&str, &str)>, config: &Config) -> anyhow::Result<()> {
     let mut plugin = PluginHost::inspect(&config.plugins_dir.join(name), limits()).await;
     let candidate = config.plugins_dir.join(CANDIDATES).join(name);
     // A version that is to be tried is granted before it takes the other's place.
-    let is_it = |plugin: &PluginInfo| digest.is_none_or(|digest| digest == plugin.digest);
+    let is_it = |plugin: &PluginInfo| given.is_none_or(|(digest, _)| digest == plugin.digest);
     if candidate.is_dir() && !plugin.as_ref().is_ok_and(is_it) {
         plugin = PluginHost::inspect(&candidate, limits()).await;
     }
@@ -73,14 +74,18 @@ pub async fn grant(name: &str, digest: Option<&str>, config: &Config) -> anyhow:
     }
     println!("{name} {} asks for", plugin.digest);
     asks.iter().for_each(|line| println!("    {line}"));
-    match digest {
-        None => println!("grant it with: supamanager plugin grant {name} --digest {}", plugin.digest),
-        Some(given) if given == plugin.digest => {
+    let asked = plugin.reaches.digest();
+    match given {
+        None => println!("grant it with: supamanager plugin grant {name} --digest {} --asks {asked}", plugin.digest),
+        Some((digest, asks)) if digest == plugin.digest && asks == asked => {
             let approval = Approval { digest: plugin.digest, reaches: plugin.reaches };
             Approvals::in_folder(&config.data_dir).grant(name, approval).context("the grant was not written")?;
             println!("granted");
         }
-        Some(given) => {
+        Some((digest, _)) if digest == plugin.digest => {
+            bail!("`{name}` asks for something else now than what was looked at under that digest: look at it again")
+        }
+        Some((given, _)) => {
             bail!("the plugin in {} has another digest than {given}: look at what it asks for", config.plugins_dir.display())
         }
     }
@@ -99,19 +104,34 @@ pub fn revoke(name: &str, config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The plugins of a folder, and of each that a daemon of this configuration would not load, why.
+/// A plugin of the folder.
+pub struct Judged {
+    /// As its folder is called.
+    pub name: String,
+    /// What it is, or why it is broken.
+    pub plugin: Result<PluginInfo, LoadError>,
+    /// Where it comes from and what it was granted beyond what it asks for, or why a daemon of this configuration would not
+    /// load it.
+    pub provenance: Result<(String, Vec<String>), LoadError>,
+    /// The digest of another version that runs in its place.
+    pub held: Option<String>,
+}
+
+/// The plugins of a folder, by name.
 ///
 /// # Errors
-/// When one is broken, whoever it is from.
-pub async fn judged(config: &Config) -> anyhow::Result<Vec<(PluginInfo, Result<String, LoadError>)>> {
-    let looking = HostConfig { leave: Leave::of_everything(), ..HostConfig::without_cache(&config.plugins_dir) };
-    let plugins = PluginHost::load(looking).await?.list();
+/// When the folder cannot be read, or a key of the configuration is none.
+pub async fn judged(config: &Config) -> anyhow::Result<Vec<Judged>> {
     let leave = leave(config)?;
-    let judge = |plugin: PluginInfo| {
-        let judged = leave.judge_folder(&config.plugins_dir.join(&plugin.name)).map(|provenance| provenance.to_string());
-        (plugin, judged)
-    };
-    Ok(plugins.into_iter().map(judge).collect())
+    let mut all = Vec::new();
+    for folder in plugin_folders(&config.plugins_dir)? {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let plugin = PluginHost::inspect(&folder, limits()).await;
+        let provenance = leave.judge_folder(&folder).map(|(provenance, beyond)| (provenance.to_string(), beyond));
+        let held = plugin.as_ref().ok().and_then(|plugin| held_in(&config.data_dir, &name, &plugin.digest));
+        all.push(Judged { name, plugin, provenance, held });
+    }
+    Ok(all)
 }
 
 fn leave(config: &Config) -> anyhow::Result<Leave> {

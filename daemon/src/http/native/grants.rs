@@ -31,6 +31,8 @@ pub struct GrantBody {
     pub version: String,
     /// What a grant is for, `sha256:` and 64 hex digits.
     pub digest: String,
+    /// Of everything that it asks for, 16 hex digits: a grant names it too.
+    pub asks_digest: String,
     /// Whether it is a version to be tried, and not the folder's.
     pub candidate: bool,
     /// A line each; empty: nothing has to be granted.
@@ -43,8 +45,8 @@ pub struct GrantBody {
 
 impl From<GrantInfo> for GrantBody {
     fn from(grant: GrantInfo) -> Self {
-        let GrantInfo { plugin, version, digest, candidate, asks, provenance, problem } = grant;
-        Self { plugin, version, digest, candidate, asks, provenance, problem }
+        let GrantInfo { plugin, version, digest, asks_digest, candidate, asks, provenance, problem } = grant;
+        Self { plugin, version, digest, asks_digest, candidate, asks, provenance, problem }
     }
 }
 
@@ -54,6 +56,8 @@ impl From<GrantInfo> for GrantBody {
 pub struct GivenBody {
     /// `sha256:` and 64 hex digits: another version asks again.
     pub digest: String,
+    /// What it asked for then, as GET /platform/plugins/grants has it: one that asks for more asks again.
+    pub asks_digest: String,
 }
 
 /// What the plugins ask for, and which of them may run.
@@ -76,7 +80,7 @@ pub async fn grant(
 ) -> ApiResult<Json<ChangesBody>> {
     operator(&token)?;
     let parts = api.lifecycle.parts();
-    parts.plugins.grant(&name, &body.digest).map_err(refused)?;
+    parts.plugins.grant(&name, &body.digest, &body.asks_digest).map_err(refused)?;
     let detail = json!({"plugin": name, "digest": body.digest});
     people::audit(&parts.store, &parts.clock, &token, "plugin.grant", None, &detail).await?;
     reloaded(&api, &token).await
@@ -101,6 +105,7 @@ fn refused(error: GrantError) -> ApiError {
     let (status, code) = match &error {
         GrantError::Unknown(_) | GrantError::Nothing(_) => (StatusCode::NOT_FOUND, "not_found"),
         GrantError::OtherDigest { .. } => (StatusCode::CONFLICT, "other_digest"),
+        GrantError::OtherAsks(_) => (StatusCode::CONFLICT, "other_asks"),
         GrantError::Load(_) => (StatusCode::CONFLICT, "plugin_broken"),
         GrantError::Write(_) => (StatusCode::INTERNAL_SERVER_ERROR, "not_written"),
     };

@@ -10,7 +10,7 @@ use wasmtime::{Engine, Result};
 
 use crate::backend::EngineHealth;
 use crate::plugin_host::egress as hosts;
-use crate::plugin_host::grants::Interface;
+use crate::plugin_host::grants::{Interface, refers};
 use crate::plugin_host::hooks::{self, Memory, MemoryOf, OutsideRequest, ServiceRequest};
 use crate::plugin_host::state::{CallState, service_name};
 
@@ -101,7 +101,13 @@ impl types::Host for CallState {}
 impl log::Host for CallState {
     async fn write(&mut self, level: log::Level, message: String) -> Result<()> {
         self.count_host_call(Interface::Log)?;
-        if let Some(message) = self.admit_log(message) {
+        let word = match level {
+            log::Level::Debug => "debug",
+            log::Level::Info => "info",
+            log::Level::Warn => "warn",
+            log::Level::Error => "error",
+        };
+        if let Some(message) = self.log_line(word, message) {
             match level {
                 log::Level::Debug => tracing::debug!(guest = true, "{message}"),
                 log::Level::Info => tracing::info!(guest = true, "{message}"),
@@ -147,6 +153,7 @@ async fn send(
 ) -> std::result::Result<service_http::Response, hooks::AccessError> {
     let service = service_name(&request.service)?;
     state.scope().http(&service, &request.method, &request.path).map_err(hooks::AccessError::Denied)?;
+    refers(state.secrets(), &request.headers).map_err(hooks::AccessError::Denied)?;
     let deadline = state.deadline(request.deadline_ms);
     let request = ServiceRequest {
         service,
