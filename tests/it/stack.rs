@@ -66,7 +66,10 @@ async fn a_project_becomes_healthy_and_is_gone_without_a_trace() {
 #[tokio::test]
 async fn a_lean_project_is_whole_with_seven_services() {
     let daemon = Daemon::ready("lean", Options::default()).await;
-    let lean = daemon.api.healthy(json!({"name": "lean", "template_set": "lean", "db_pass": PASSWORD})).await;
+    let buckets = json!({"buckets": [{"name": "avatars", "public": true}, {"name": "files"}]});
+    let wanted =
+        json!({"name": "lean", "template_set": "lean", "db_pass": PASSWORD, "plugins": {"post-create-buckets": buckets}});
+    let lean = daemon.api.healthy(wanted).await;
     let id = lean["id"].as_str().expect("an id").to_owned();
     let services: Vec<&str> = lean["services"].as_object().expect("services").keys().map(String::as_str).collect();
     assert_eq!(services, ["auth", "db", "kong", "meta", "realtime", "rest", "storage"]);
@@ -76,6 +79,15 @@ async fn a_lean_project_is_whole_with_seven_services() {
     for service in services {
         let driver = Engine.inspect(&format!("supamanager-{id}-{service}"))["HostConfig"]["LogConfig"]["Type"].clone();
         assert_eq!(driver, "local", "{service} has no collector to send to");
+    }
+    for (bucket, public) in [("avatars", true), ("files", false)] {
+        let (status, body) = project.request_as("service_role", &format!("/storage/v1/bucket/{bucket}")).await;
+        let made: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status} {body}"));
+        assert_eq!(
+            (status, made["public"].as_bool()),
+            (200, Some(public)),
+            "post-create-buckets made it through the gateway: {body}"
+        );
     }
     let folder = daemon.data.join("projects").join(&id);
     assert!(folder.join("kong.yml").exists() && !folder.join("vector.yml").exists());

@@ -42,9 +42,14 @@ impl Project {
 
     /// One request through the gateway with the anon key: status and body.
     pub async fn request(&self, path: &str) -> (u16, String) {
+        self.request_as("anon", path).await
+    }
+
+    /// The same with the key of this role.
+    pub async fn request_as(&self, role: &str, path: &str) -> (u16, String) {
         let client = supamanager::web::plain().timeout(Duration::from_secs(20)).build().expect("a client");
-        let anon = self.key("anon");
-        let request = client.get(format!("{}{path}", self.endpoint)).header("apikey", anon).bearer_auth(anon);
+        let key = self.key(role);
+        let request = client.get(format!("{}{path}", self.endpoint)).header("apikey", key).bearer_auth(key);
         let answer = request.send().await.expect("the gateway answers");
         (answer.status().as_u16(), answer.text().await.unwrap_or_default())
     }
