@@ -34,7 +34,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     clear(folder, "data", "twin", "rendered")
     # Nothing of an earlier run is taken for this one's.
-    for name in ("compose.log", "daemon.log", "spans.jsonl", "plugin_calls.txt", "plugin_figures.txt"):
+    for name in ("compose.log", "daemon.log", "spans.jsonl", "plugin_calls.txt", "plugin_figures.txt", "extism.txt"):
         (folder / name).unlink(missing_ok=True)
     report = Report(folder / "report.txt")
     about(report, program, chosen)
@@ -180,7 +180,9 @@ def tell_plugin_calls(report, folder):
         raise RuntimeError(f"the plugin bench printed no times; see {folder / 'plugin_calls.txt'}")
     report.table(("call", "low", "typical", "high"), rows)
     report.title("the plugin host")
-    report.say(plugin_calls.figures(folder / "plugin_figures.txt"))
+    ours = plugin_calls.figures(folder / "plugin_figures.txt")
+    report.say(ours)
+    report.say(plugin_calls.beside(folder / "extism.txt", ours))
 
 
 def tell_left(report, bench):

@@ -95,6 +95,11 @@ class Text(unittest.TestCase):
             ("a name that is too long for its line", "9.0 µs", "9.1 µs", "9.2 µs"),
         ])
 
+    def test_another_hosts_calls_are_compared_with_our_empty_one(self):
+        ours = "plugins, 2000 calls\n\nempty probe call, fresh instance         100 us p50       164 us p99\n"
+        theirs = "empty call in Extism, fresh instance     250 us p50       300 us p99\n"
+        self.assertEqual(plugin_calls.ratios(theirs, ours), [f"{'empty call in Extism, fresh instance over ours':<44} {2.5:>9.2f}x at p50"])
+
     def test_a_table_is_aligned(self):
         self.assertEqual(list(tables.aligned(("", "ms"), [("first", 5), ("b", 1234)])), ["         ms", "-----  ----", "first     5", "b      1234"])
 
