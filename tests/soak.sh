@@ -33,7 +33,7 @@ built() {
     [ -x "$out/debug/deps/$1" ] || {
         made=$("$cargo" test --locked --workspace --test "$1" --no-run 2>&1 | sed -n 's/.*(\(.*\))$/\1/p' | tail -n 1)
         cp "$made" "$out/debug/deps/$1.new"
-        [ "$1" != it ] || { "$cargo" build --locked -q --workspace --lib --bins --tests && cp "$(dirname "$(dirname "$made")")/supamanager" "$out/debug/"; }
+        [ "$1" != it ] || { "$cargo" build --locked -q --workspace --bins --test=* && cp "$(dirname "$(dirname "$made")")/supamanager" "$out/debug/"; }
         mv "$out/debug/deps/$1.new" "$out/debug/deps/$1"
     }
     echo "$out/debug/deps/$1"

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::json;
 use supamanager::domain::OperationKind;
 use supamanager::lifecycle::{Position, Waves, plan, update_steps};
@@ -12,6 +13,8 @@ use crate::world::{Daemon, Decoys, Engine, Options, root};
 
 /// The tiny set has two waves.
 const WAVES: [usize; 2] = [0, 1];
+/// Daemons that share the places of create and delete: each waits for its containers most of the time.
+const SHARES: usize = 3;
 
 fn tiny() -> Options {
     Options::tiny().set("SUPAMANAGER_DEADLINES_HEALTHY_S", "30")
@@ -35,15 +38,22 @@ fn places(kind: OperationKind, undo: bool) -> Vec<String> {
 #[tokio::test]
 async fn every_step_of_create_and_delete_survives_a_kill_before_and_after_its_record() {
     let decoys = Decoys::make(Engine, "-kills", 0);
+    let of = |kind: OperationKind| {
+        let ends = ["before_intent", "after_record"].map(|position| format!("{}.end.{position}", kind.as_str()));
+        [places(kind, false), ends.to_vec()].concat()
+    };
+    let (creates, deletes) = (of(OperationKind::Create), of(OperationKind::Delete));
+    assert!(deletes.len() <= creates.len(), "places without a kill");
+    let share = |places: &[String], number: usize| places.iter().skip(number).step_by(SHARES).cloned().collect::<Vec<_>>();
+    let shares = (0..SHARES).map(|number| create_and_delete(share(&creates, number), share(&deletes, number)));
+    print_table("create and delete", &join_all(shares).await.concat());
+    decoys.untouched(Engine);
+}
+
+/// One project per create place; each is deleted with a kill of its own while there are delete places left.
+async fn create_and_delete(creates: Vec<String>, mut deletes: Vec<String>) -> Vec<(String, String)> {
     let mut daemon = Daemon::ready("kills", tiny()).await;
     let mut table = Vec::new();
-    let creates =
-        [places(OperationKind::Create, false), vec!["create.end.before_intent".to_owned(), "create.end.after_record".to_owned()]]
-            .concat();
-    let mut deletes =
-        [places(OperationKind::Delete, false), vec!["delete.end.before_intent".to_owned(), "delete.end.after_record".to_owned()]]
-            .concat();
-    // One project per create place; each is deleted with a kill of its own while there are delete places left.
     for (number, place) in creates.iter().enumerate() {
         daemon.arm(place).await;
         let created = daemon.api.create(json!({"name": format!("killed at {place}")})).await;
@@ -69,10 +79,8 @@ async fn every_step_of_create_and_delete_survives_a_kill_before_and_after_its_re
         }
         assert_eq!(daemon.objects(), Vec::<String>::new(), "{place} leaked (I1), project {number}");
     }
-    assert!(deletes.is_empty(), "places without a kill: {deletes:?}");
-    print_table("create and delete", &table);
-    decoys.untouched(Engine);
     daemon.finish();
+    table
 }
 
 #[tokio::test]

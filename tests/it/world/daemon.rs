@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use supamanager_tests::databases::TestDatabase;
 
-use super::{Api, Engine, User, copy_folder, root, scratch};
+use super::{Api, Engine, User, compiled, copy_folder, root, scratch};
 
 /// How a daemon differs from the usual one.
 #[derive(Default, Clone)]
@@ -117,6 +117,9 @@ impl Daemon {
             options.environment.entry("SUPAMANAGER_DATABASE_URL".to_owned()).or_insert_with(|| database.url.clone());
         }
         let data = options.user.as_ref().map_or_else(|| scratch(name), |user| user.home.join("data"));
+        if options.user.is_none() {
+            compiled::give(&data);
+        }
         Self {
             api: Api::new(&format!("http://127.0.0.1:{}", first_port + 20), ""),
             engine: Engine,
@@ -134,6 +137,9 @@ impl Daemon {
     pub async fn ready(name: &str, options: Options) -> Self {
         let daemon = Self::start(name, options).await;
         daemon.reachable("/readyz").await;
+        if daemon.options.environment["SUPAMANAGER_PLUGINS_DIR"] == plugins_dir().display().to_string() {
+            compiled::keep(&daemon.data);
+        }
         daemon
     }
 

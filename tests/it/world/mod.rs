@@ -3,6 +3,7 @@
 
 mod api;
 mod command;
+mod compiled;
 mod daemon;
 mod engine;
 mod files;
