@@ -1,5 +1,6 @@
 """What plugins cost: criterion's lines for one render and one probe call (daemon/benches/plugin_calls.rs), and the table of
-daemon/benches/plugin_figures.rs: an empty call beside an exec hook, loads, memory, and how soon a hostile guest is back. Extism's lines come from tests/bench/extism."""
+daemon/benches/plugin_figures.rs: an empty call beside an exec hook, loads, memory, and how soon a hostile guest is back.
+Extism's lines come from tests/bench/extism."""
 
 import os
 import re
@@ -30,8 +31,9 @@ def figures(log):
 def beside(log, ours):
     """The same call in Extism, where it builds, and how it compares to `ours`, the table of figures()."""
     try:
-        text = _cargo("run", "--locked", "--quiet", "--manifest-path", "tests/bench/extism/Cargo.toml", "--target-dir", "target/extism", log=log)
-    except RuntimeError as error:
+        text = _cargo("run", "--locked", "--quiet", "--manifest-path", "tests/bench/extism/Cargo.toml",
+                      "--target-dir", "target/extism", log=log)
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
         return f"Extism does not build or run here: {error}"
     return "\n".join([*(line for line in text.splitlines() if TYPICAL.search(line)), *ratios(text, ours)])
 

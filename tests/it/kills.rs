@@ -35,14 +35,16 @@ fn places(kind: OperationKind, undo: bool) -> Vec<String> {
     places
 }
 
+/// Those of its steps, and of its end.
+fn all(kind: OperationKind) -> Vec<String> {
+    let ends = ["before_intent", "after_record"].map(|position| format!("{}.end.{position}", kind.as_str()));
+    [places(kind, false), ends.to_vec()].concat()
+}
+
 #[tokio::test]
 async fn every_step_of_create_and_delete_survives_a_kill_before_and_after_its_record() {
     let decoys = Decoys::make(Engine, "-kills", 0);
-    let of = |kind: OperationKind| {
-        let ends = ["before_intent", "after_record"].map(|position| format!("{}.end.{position}", kind.as_str()));
-        [places(kind, false), ends.to_vec()].concat()
-    };
-    let (creates, deletes) = (of(OperationKind::Create), of(OperationKind::Delete));
+    let (creates, deletes) = (all(OperationKind::Create), all(OperationKind::Delete));
     assert!(deletes.len() <= creates.len(), "places without a kill");
     let share = |places: &[String], number: usize| places.iter().skip(number).step_by(SHARES).cloned().collect::<Vec<_>>();
     let shares = (0..SHARES).map(|number| create_and_delete(share(&creates, number), share(&deletes, number)));
@@ -88,9 +90,6 @@ async fn every_step_of_pause_resume_and_restart_survives_a_kill() {
     let mut daemon = Daemon::ready("kills-verbs", tiny()).await;
     let id = daemon.api.healthy(json!({"name": "killed on the way"})).await["id"].as_str().expect("an id").to_owned();
     let keys = daemon.api.get(&format!("/platform/projects/{id}/credentials")).await.body;
-    let ends =
-        |kind: OperationKind| ["before_intent", "after_record"].map(|position| format!("{}.end.{position}", kind.as_str()));
-    let all = |kind| [places(kind, false), ends(kind).to_vec()].concat();
     let mut resumes = all(OperationKind::Resume);
     let mut table = Vec::new();
     let mut killed = Vec::new();
