@@ -118,8 +118,6 @@ projects() {
     suite lifecycle it lifecycle:: update:: --test-threads=3
     suite failures it failures:: --test-threads=3
     suite standby it standby:: --skip standby::postgres::
-    suite standby-pg on_postgres it standby:: keeping::doctor_says
-    suite lifecycle-pg on_postgres it lifecycle:: --test-threads=3
     suite stack it stack:: --skip stack::verbs:: --test-threads=1 --nocapture
     suite contract sh tests/sandbox/contract.sh
     suite verbs it stack::verbs:: --test-threads=2
@@ -129,12 +127,15 @@ projects() {
 # Small containers, and what waits for intervals.
 waiting() {
     suite api it api:: --test-threads=4
+    suite people it people:: --test-threads=3
     suite plugins it plugins:: --test-threads=2
     suite watching it watching:: --test-threads=2
     suite notify it notify:: --test-threads=2
     suite many it many:: --nocapture
     suite kills it kills:: --test-threads=2 --nocapture
     suite soak it soak:: --nocapture
+    suite standby-pg on_postgres it standby:: keeping::doctor_says
+    suite lifecycle-pg on_postgres it lifecycle:: --test-threads=3
     suite resources it resources:: --test-threads=1
 }
 
