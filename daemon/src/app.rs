@@ -7,6 +7,7 @@ mod rotate;
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::config::Config;
 use crate::domain::{InstallationId, Secret};
 use crate::http::{Api, router};
 use crate::lifecycle::{Failpoints, Foundations, Lifecycle, Parts, purge};
+use crate::people::People;
 use crate::plugin_host::{HostConfig, Leave, PluginHost, egress_of_plugins};
 use crate::reach::{Network, Wire};
 use crate::secrets::{MasterKey, new_hex};
@@ -118,14 +120,21 @@ pub async fn serve_on(
     let (notifier, plugins, news) = (parts.notifier.clone(), parts.plugins.clone(), lifecycle.watch());
     tasks.spawn(notify::run(notifier, told, plugins, news, parts.metrics.clone(), stop.clone()));
     tracing::info!(listen = %listener.local_addr()?, data_dir = %parts.config.data_dir.display(), "supamanager serves");
-    let api = Api::new(lifecycle.clone(), &parts.config.limits);
-    let serving = axum::serve(listener, router(api)).with_graceful_shutdown({
-        let stop = stop.clone();
-        async move {
-            signalled().await;
-            stop.cancel();
-        }
-    });
+    parts.store.chain_audit().await?;
+    let people = People::new(parts.store.clone(), parts.clock.clone(), &parts.key, parts.config.people.rules());
+    if let Some(secret) = people.begin_setup().await? {
+        let link = format!("http://{}/setup?token={}", listener.local_addr()?, secret.expose());
+        tracing::info!(link, "nobody has an account yet: open this link once, or run `supamanager user create`");
+    }
+    let api = Api::new(lifecycle.clone(), people, &parts.config.limits);
+    let serving =
+        axum::serve(listener, router(api).into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown({
+            let stop = stop.clone();
+            async move {
+                signalled().await;
+                stop.cancel();
+            }
+        });
     // Open event streams would hold a graceful shutdown for ever.
     let limit = Duration::from_secs(parts.config.deadlines.stop_s);
     tokio::select! {

@@ -6,6 +6,7 @@
 //! `ENCRYPTION_SECRET`. An unknown key or variable is an error that names itself.
 
 mod limits;
+mod people;
 mod resources;
 mod watching;
 
@@ -18,18 +19,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Secret;
 pub use limits::{Deadlines, Limits};
+pub use people::People;
 pub use resources::Resources;
 pub use watching::{Notify, SECRET_FORM, Usage, signing_key};
 
 /// Variables that begin like ours and are no setting: the command line's REST client (decision 24), the plugin build, and
 /// what `secrets rotate-master` and `store` ask for once.
-const NOT_OURS: [&str; 5] =
-    ["SUPAMANAGER_URL", "SUPAMANAGER_TOKEN", "SUPAMANAGER_WASM_RUSTC", NEW_ENCRYPTION_SECRET, KEY_PASSPHRASE];
+const NOT_OURS: [&str; 6] =
+    ["SUPAMANAGER_URL", "SUPAMANAGER_TOKEN", "SUPAMANAGER_WASM_RUSTC", NEW_ENCRYPTION_SECRET, KEY_PASSPHRASE, USER_PASSWORD];
 
 /// The next ENCRYPTION_SECRET.
 pub const NEW_ENCRYPTION_SECRET: &str = "SUPAMANAGER_NEW_ENCRYPTION_SECRET";
 /// What the key inside a copy of the store is sealed under.
 pub const KEY_PASSPHRASE: &str = "SUPAMANAGER_KEY_PASSPHRASE";
+
+/// The password of `supamanager user`.
+pub const USER_PASSWORD: &str = "SUPAMANAGER_USER_PASSWORD";
 
 /// A secret that one command takes. Empty is not set.
 pub fn one_time_secret(variable: &str) -> Option<Secret<String>> {
@@ -84,6 +89,8 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// Other limits.
     pub limits: Limits,
+    /// Sessions, invitations, and tries of passwords.
+    pub people: People,
     /// What projects may use.
     pub resources: Resources,
     /// Sampling what projects use.
@@ -153,6 +160,7 @@ impl Default for Config {
             subnets: Subnets::default(),
             deadlines: Deadlines::default(),
             limits: Limits::default(),
+            people: People::default(),
             resources: Resources::default(),
             usage: Usage::default(),
             notify: Notify::default(),

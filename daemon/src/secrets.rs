@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::{ProjectRef, Secret};
 
-pub use generate::{GenerateError, complete, generate, new_hex, new_ref, new_token};
+pub use generate::{GenerateError, complete, generate, new_hex, new_ref, new_uuid};
 pub use master::{MasterKey, SealError};
 pub use passphrase::{is_sealed_key, open_key, seal_key};
 

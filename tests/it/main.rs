@@ -14,6 +14,7 @@ mod lifecycle;
 mod many;
 mod mutants;
 mod notify;
+mod people;
 mod plugins;
 mod resources;
 mod soak;

@@ -21,7 +21,7 @@ use supamanager::domain::{InstallationId, OperationId, Project, ProjectName, Pro
 use supamanager::lifecycle::{CreateRequest, Created, Failpoints, Foundations, Lifecycle, LifecycleError, Parts};
 use supamanager::plugin_host::{HostConfig, PluginHost};
 use supamanager::secrets::MasterKey;
-use supamanager::store::{Lease, ListFilter, Occupied, Store, StoreError, Token};
+use supamanager::store::{Lease, ListFilter, Occupied, Store, StoreError};
 use supamanager::templates::Templates;
 use supamanager_tests::databases::TestDatabase;
 use supamanager_tests::fake::{FakeEngine, World};
@@ -298,10 +298,6 @@ impl Stand {
             Clock::from_fn(move || time.now())
         };
         store.found(&installation(), key().id(), &self.config.regions, now.now()).await.unwrap();
-        if store.token_by_hash("hash of a token").await.unwrap().is_none() {
-            let token = Token { id: "test".into(), name: "test".into(), organization_id: "default".into() };
-            store.insert_token(&token, "hash of a token", now.now()).await.unwrap();
-        }
         let parts = Arc::new(Parts::new(Foundations {
             config: self.config.clone(),
             installation: installation(),
@@ -347,7 +343,7 @@ impl Life {
             plugins: Default::default(),
             db_pass: None,
             resources: self.parts.config.resources.of_a_project().unwrap(),
-            token_id: "test".to_owned(),
+            caller: "test".to_owned(),
             idempotency: Some((name.to_owned(), format!("the body of {name}"))),
         };
         self.lifecycle.create(request).await

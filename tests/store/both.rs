@@ -4,16 +4,9 @@ use std::collections::BTreeSet;
 
 use sqlx::AnyPool;
 use supamanager::domain::{LastError, OperationKind, OperationState, ProjectStatus, ServiceName, ServiceState, StepState};
-use supamanager::store::{Accepted, Again, AuditEntry, Clash, EventKind, ImagePin, ListFilter, Observation, Store, StoreError};
+use supamanager::store::{Accepted, Again, Clash, EventKind, ImagePin, ListFilter, Observation, Store, StoreError};
 
-use crate::world::{creating, founded, operation, operation_id, project, project_ref, standing};
-
-fn clash(error: &StoreError) -> Option<Clash> {
-    match error {
-        StoreError::Clash(clash) => Some(*clash),
-        _ => None,
-    }
-}
+use crate::world::{clash, creating, founded, operation, operation_id, project, project_ref, standing};
 
 #[tokio::test]
 async fn a_create_is_accepted_as_a_whole_or_not_at_all() {
@@ -63,7 +56,7 @@ async fn one_function_maps_the_constraints_as_they_come() {
             Clash::ProjectId,
         ),
         (
-            "INSERT INTO idempotency_keys (token_id, key_hash, body_hash, project_id, created_at) \
+            "INSERT INTO idempotency_keys (caller, key_hash, body_hash, project_id, created_at) \
              SELECT 'token', 'k', 'b', id, 1 FROM projects UNION ALL SELECT 'token', 'k', 'c', id, 1 FROM projects",
             Clash::IdempotencyKey,
         ),
@@ -282,18 +275,8 @@ async fn what_was_seen_and_used_is_kept_once() {
     assert_eq!(store.observe(&id, &other).await.expect("kept"), Some(false));
     let rows = store.observations(&id).await.expect("read");
     assert_eq!((rows.len(), rows[0].since, rows[0].observed_at), (1, 5, 7), "the same state of another container");
-    let line = |id: &str, project_id| AuditEntry {
-        id: id.to_owned(),
-        token_id: "token".to_owned(),
-        action: "project.create".to_owned(),
-        project_id,
-        detail: "{}".to_owned(),
-    };
-    store.audit(&line("1", None), 1).await.expect("kept");
-    store.audit(&line("2", Some(id.to_string())), 1).await.expect("kept");
-    assert!(store.audit(&line("2", None), 1).await.is_err());
     let token = store.token_by_hash("hash").await.expect("read").expect("the token");
-    assert_eq!((token.id.as_str(), store.token_by_hash("hush").await.expect("read").is_none()), ("token", true));
+    assert_eq!((token.caller.id.as_str(), store.token_by_hash("hush").await.expect("read").is_none()), ("token", true));
     assert_eq!(store.places().await.expect("read"), (vec!["here".to_owned()], vec!["default".to_owned()]));
 }
 

@@ -7,7 +7,7 @@ use supamanager::app::{self, Lock, Opened};
 use supamanager::clock::Clock;
 use supamanager::config::Config;
 use supamanager::domain::{OperationKind, Secret};
-use supamanager::store::{EventKind, Store, Token};
+use supamanager::store::{EventKind, Store};
 use supamanager_tests::databases::TestDatabase;
 
 use crate::world::{operation, project, project_ref};
@@ -69,8 +69,6 @@ async fn a_standby_waits_for_the_folder_and_the_store_and_a_command_does_not() {
 }
 
 async fn put_a_project(opened: &Opened) {
-    let token = Token { id: "token".to_owned(), name: "test".to_owned(), organization_id: "default".to_owned() };
-    opened.store.insert_token(&token, "hash", 1).await.expect("a token");
     let asked = operation(0, 0, OperationKind::Create);
     opened.store.accept_create(&project(0), &asked, 1).await.expect("a project");
 }

@@ -6,6 +6,7 @@ mod folder;
 mod lease;
 mod listed;
 mod lost;
+mod people;
 mod plugins;
 mod postgres;
 mod update;

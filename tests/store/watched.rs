@@ -8,7 +8,7 @@ use supamanager::domain::{
 use supamanager::store::{Grain, News, Store};
 use supamanager_tests::databases::TestDatabase;
 
-use crate::world::{creating, operation, operation_id, project_ref, standing};
+use crate::world::{creating, operation, operation_id, owner_of, project_ref, standing};
 
 /// Ends operation `number` of project 0 well.
 async fn succeed(store: &Store, number: u64, now: i64) {
@@ -127,9 +127,12 @@ async fn a_change_is_told_once_and_flapping_is_folded_without_leaving_an_old_tru
     stands(&store, unhealthy, 151).await;
     stands(&store, healthy, 152).await;
     assert_eq!(deliver(&store, 10_000).await, []);
-    let all = store.notices("default", None, 10).await.expect("read");
+    let all = store.notices(&owner_of("default"), None, 10).await.expect("read");
     assert_eq!(all.iter().map(|notice| notice.state.as_str()).collect::<Vec<_>>(), ["folded", "sent", "sent", "sent"]);
-    assert!(store.notices("another", None, 10).await.expect("read").is_empty(), "another organisation's token sees nothing");
+    assert!(
+        store.notices(&owner_of("another"), None, 10).await.expect("read").is_empty(),
+        "another organisation's token sees nothing"
+    );
     assert_eq!((&*all[0].name, &*all[0].reason), ("project 0", "db: it says no"));
 }
 
@@ -144,7 +147,7 @@ async fn a_message_that_was_begun_stays_as_it_is_and_the_next_waits_behind_it() 
     let again = store.due_notices(70, 10).await.expect("read");
     assert_eq!(again.iter().map(|notice| (&notice.id, &notice.to)).collect::<Vec<_>>(), [(&first.id, &first.to)]);
     store.notice_is(&first.id, NoticeState::Failed, (&[], "it answered 500 \0"), 71).await.expect("kept");
-    let failed = store.notices("default", Some(NoticeState::Failed), 10).await.expect("read");
+    let failed = store.notices(&owner_of("default"), Some(NoticeState::Failed), 10).await.expect("read");
     assert_eq!((failed.len(), &*failed[0].error), (1, "it answered 500 \u{fffd}"));
     assert!(store.claim_notice(&first.id, 80).await.expect("asked").is_none(), "given up is given up");
     // The receiver does not know what it could not be told.

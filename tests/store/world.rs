@@ -1,7 +1,9 @@
 //! A founded store and what to put into it.
 
-use supamanager::domain::{InstallationId, OperationId, OperationKind, ProjectRef, ProjectStatus};
-use supamanager::store::{NewOperation, NewProject, Standing, Store, Token};
+use supamanager::domain::{
+    Caller, InstallationId, OperationId, OperationKind, ProjectRef, ProjectStatus, Proof, Role, Scope, UnixMillis,
+};
+use supamanager::store::{Clash, NewOperation, NewProject, Standing, Store, StoreError, Token};
 use supamanager_tests::databases::TestDatabase;
 
 /// A store with a region and a token.
@@ -12,11 +14,47 @@ pub async fn founded() -> (Store, TestDatabase) {
     (store, database)
 }
 
+/// A token of the organisation `default`, or of a user.
+pub fn token(id: &str, user_id: Option<&str>, expires_at: Option<UnixMillis>) -> Token {
+    Token {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        user_id: user_id.map(str::to_owned),
+        organization_id: "default".to_owned(),
+        hint: String::new(),
+        scope: Scope::default(),
+        created_at: 1,
+        expires_at,
+        last_used_at: None,
+        revoked_at: None,
+    }
+}
+
+/// Whoever owns an organisation and nothing else.
+pub fn owner_of(organization: &str) -> Caller {
+    Caller {
+        id: "token".to_owned(),
+        name: "test".to_owned(),
+        proof: Proof::Token,
+        user_id: None,
+        home: organization.to_owned(),
+        organizations: [(organization.to_owned(), Role::Owner)].into(),
+        projects: Default::default(),
+        scope: Scope::default(),
+    }
+}
+
+pub fn clash(error: &StoreError) -> Option<Clash> {
+    match error {
+        StoreError::Clash(clash) => Some(*clash),
+        _ => None,
+    }
+}
+
 pub async fn found(store: &Store) {
     let id = InstallationId::parse(&"0".repeat(32)).expect("an id");
     store.found(&id, "key", &["here".to_owned()], 1).await.expect("it is founded");
-    let token = Token { id: "token".to_owned(), name: "test".to_owned(), organization_id: "default".to_owned() };
-    store.insert_token(&token, "hash", 1).await.expect("a token");
+    store.insert_token(&token("token", None, None), "hash").await.expect("a token");
 }
 
 /// The project of this number: its ports are 2n and 2n + 1 above 20000, its subnet 10.0.n.0/27.
@@ -35,7 +73,7 @@ pub fn project(number: u16) -> NewProject {
         subnet: format!("10.0.{number}.0/27"),
         secrets: vec![("jwt".to_owned(), vec![0, 1, 0xff, 0]), ("anon".to_owned(), Vec::new())],
         key_id: "key".to_owned(),
-        token_id: "token".to_owned(),
+        caller: "token".to_owned(),
         idempotency: None,
     }
 }

@@ -191,7 +191,7 @@ mod tests {
                     subnet: letter.to_owned(),
                     secrets: vec![sealed("ONE"), sealed("TWO")],
                     key_id: opened.key.id().to_owned(),
-                    token_id: String::new(),
+                    caller: String::new(),
                     idempotency: None,
                 };
                 let operation = NewOperation {

@@ -1,4 +1,4 @@
-//! The command line. `serve`, `token`, `secrets` and `store` work on the data folder, `doctor` and `plugin` look at this machine,
+//! The command line. `serve`, `user`, `token`, `secrets` and `store` work on the data folder, `doctor` and `plugin` look at this machine,
 //! everything else is a REST client.
 
 mod choices;
@@ -14,6 +14,7 @@ mod store;
 mod token;
 mod update;
 mod usage;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,7 +45,12 @@ enum Command {
         #[arg(long)]
         standby: bool,
     },
-    /// Make access tokens.
+    /// Make, list and shut out users, and give them passwords.
+    User {
+        #[command(subcommand)]
+        command: user::UserCommand,
+    },
+    /// Make, list and revoke access tokens.
     Token {
         #[command(subcommand)]
         command: token::TokenCommand,
@@ -98,6 +104,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             // On standard error: the first command on a data folder makes its key and says so.
             telemetry::init(&config.log).map_err(anyhow::Error::msg)?;
             token::run(command, &config, secret).await?;
+        }
+        Command::User { command } => {
+            let (config, secret) = load()?;
+            telemetry::init(&config.log).map_err(anyhow::Error::msg)?;
+            user::run(command, &config, secret).await?;
         }
         Command::Secrets { command } => {
             let (config, secret) = load()?;

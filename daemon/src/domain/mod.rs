@@ -1,9 +1,11 @@
 //! The words everything else is said in: pure types without I/O and without async.
 
+mod audit;
 mod budget;
 mod ids;
 mod notice;
 mod operation;
+mod people;
 mod plugins;
 mod project;
 mod resources;
@@ -14,10 +16,12 @@ mod transition;
 mod update;
 mod usage;
 
+pub use audit::{AUDIT_ROOT, AuditEntry, AuditLine};
 pub use budget::{BudgetState, FREEZE_AT, RELEASE_BELOW, WARN_AT, per_cent};
 pub use ids::{IdError, InstallationId, OperationId, ProjectRef};
 pub use notice::{Notice, NoticeKind, NoticeState};
 pub use operation::{Operation, OperationKind, OperationState, Step, StepName, StepState};
+pub use people::{Caller, Organization, Proof, Role, Scope, User};
 pub use plugins::{PluginChoice, PluginChoices};
 pub use project::{LastError, Project, ProjectName, ProjectNameError, ProjectStatus};
 pub use resources::{Bytes, Cpu, Limits, NONE, QuantityError, Resources, Share, split};

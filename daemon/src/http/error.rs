@@ -31,6 +31,8 @@ pub struct ErrorBody {
 pub struct ApiError {
     status: StatusCode,
     body: ErrorBody,
+    /// Said with 429 and 503.
+    retry_after_s: u64,
 }
 
 /// What handlers return.
@@ -40,7 +42,7 @@ impl ApiError {
     /// With this status, word and sentence.
     pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let body = ErrorBody { message: message.into(), code: code.to_owned(), field: None, operation_id: None };
-        Self { status, body }
+        Self { status, body, retry_after_s: 2 }
     }
 
     /// Names the field.
@@ -65,7 +67,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after_s));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -128,7 +130,19 @@ impl From<StoreError> for ApiError {
 
 impl From<PeopleError> for ApiError {
     fn from(error: PeopleError) -> Self {
-        internal("people", &error.to_string())
+        let message = error.to_string();
+        match error {
+            PeopleError::Unknown(_) => Self::new(StatusCode::UNAUTHORIZED, "unknown_token", message),
+            PeopleError::WrongPassword => Self::new(StatusCode::UNAUTHORIZED, "wrong_password", message),
+            PeopleError::TooManyTries(seconds) => {
+                Self { retry_after_s: seconds, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_tries", message) }
+            }
+            PeopleError::Field { field, .. } => Self::shape(field, message),
+            PeopleError::Taken { field, .. } => Self::new(StatusCode::CONFLICT, "taken", message).field(field),
+            PeopleError::Refused(_) => Self::new(StatusCode::CONFLICT, "refused", message),
+            PeopleError::Store(error) => error.into(),
+            PeopleError::Generate(_) | PeopleError::System(_) => internal("people", &message),
+        }
     }
 }
 

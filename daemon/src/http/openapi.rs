@@ -5,7 +5,10 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
-use super::{native, system};
+use super::need::Need;
+use super::router::NATIVE;
+use super::{native, setup, system};
+use crate::domain::Role;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -49,6 +52,30 @@ use super::{native, system};
         native::trials::install,
         native::trials::end,
         native::trials::promote,
+        native::sessions::begin,
+        native::sessions::refresh,
+        native::sessions::end,
+        native::sessions::me,
+        native::tokens::list,
+        native::tokens::create,
+        native::tokens::revoke,
+        native::organizations::list,
+        native::organizations::create,
+        native::organizations::get,
+        native::organizations::rename,
+        native::organizations::delete,
+        native::members::list,
+        native::members::give,
+        native::members::remove,
+        native::members::give_on_project,
+        native::members::remove_from_project,
+        native::members::invitations,
+        native::members::invite,
+        native::members::withdraw,
+        native::members::accept,
+        native::audit::list,
+        setup::page,
+        setup::finish,
         system::healthz,
         system::readyz,
         system::metrics,
@@ -73,9 +100,23 @@ struct Everywhere;
 
 impl Modify for Everywhere {
     fn modify(&self, document: &mut Document) {
-        for item in document.paths.paths.values_mut() {
+        for (path, item) in &mut document.paths.paths {
+            let methods = ["get", "post", "put", "patch", "delete"];
             let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
-            for operation in operations.into_iter().flatten() {
+            for (method, operation) in methods.into_iter().zip(operations).filter_map(|(name, one)| Some((name, one.as_mut()?))) {
+                let need = NATIVE.iter().find(|route| route.path == path && route.method == method).map(|route| route.need);
+                let least = match need {
+                    Some(Need::Operator(least) | Need::Organization(least) | Need::Project(least) | Need::Told(least)) => {
+                        Some(least)
+                    }
+                    _ => None,
+                };
+                if least.is_some_and(|least| least > Role::ReadOnly) || matches!(need, Some(Need::Operator(_))) {
+                    refuses(operation, "403", "The caller's role does not reach so far");
+                }
+                if matches!(need, Some(Need::Organization(_) | Need::Project(_))) {
+                    refuses(operation, "404", "It is not there, or the caller may not see it");
+                }
                 refuses(operation, "429", "Too many requests at once");
                 refuses(operation, "431", "Address and headers are too large");
                 refuses(operation, "500", "The daemon failed inside; its log says why");
@@ -130,6 +171,15 @@ mod tests {
             "/platform/plugins/{name}/trial",
             "/platform/plugins/{name}/promote",
         ];
+        // People are in the store.
+        const OF_PEOPLE: [&str; 6] = [
+            "/setup",
+            "/platform/organizations",
+            "/platform/tokens",
+            "/platform/sessions",
+            "/platform/invitations",
+            "/members/{user}",
+        ];
         // Reads that ask the engine and have nothing to answer without it.
         const READS_ENGINE: [&str; 3] = ["/platform/projects/{id}/logs", "/platform/lost-projects", "/readyz"];
         let operations = operations();
@@ -138,7 +188,8 @@ mod tests {
         for (method, path, operation) in &operations {
             let changes = method != "get";
             let one = path.contains('{');
-            let engine = changes && !WITHOUT_ENGINE.contains(&path.as_str()) || READS_ENGINE.contains(&path.as_str());
+            let people = OF_PEOPLE.iter().any(|part| path.contains(part));
+            let engine = changes && !people && !WITHOUT_ENGINE.contains(&path.as_str()) || READS_ENGINE.contains(&path.as_str());
             let body = operation.get("requestBody").is_some();
             let wanted = [
                 ("401", operation.get("security").is_none()),

@@ -1,69 +1,121 @@
-//! Which path leads where.
+//! Which path leads where, and what it takes to be let in.
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
+use axum::routing::MethodRouter;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
-use super::{Api, auth, native, system};
+use super::need::Need::{Known, Nothing, Operator, Organization, Project, Told};
+use super::need::{Route, routes};
+use super::{Api, gate, native, setup, system};
+use crate::domain::Role::{Administrator, Developer, Owner, ReadOnly};
+
+routes! {
+    /// The native dialect and what is not of any: the authorization matrix of the tests has a line for each.
+    NATIVE, native:
+    "/healthz" { get Nothing => system::healthz }
+    "/readyz" { get Nothing => system::readyz }
+    "/openapi.json" { get Nothing => system::openapi }
+    "/setup" { get Nothing => setup::page, post Nothing => setup::finish }
+    "/metrics" { get Operator(ReadOnly) => system::metrics }
+    "/platform/projects" { get Known => native::read::list, post Told(Administrator) => native::create::create }
+    "/platform/projects/{id}" {
+        get Project(ReadOnly) => native::read::get,
+        patch Project(Administrator) => native::update::update,
+        delete Project(Administrator) => native::change::delete,
+    }
+    "/platform/projects/{id}/pause" { post Project(Administrator) => native::change::pause }
+    "/platform/projects/{id}/resume" { post Project(Administrator) => native::change::resume }
+    "/platform/projects/{id}/restart" { post Project(Developer) => native::change::restart }
+    "/platform/projects/{id}/cancel" { post Project(Administrator) => native::change::cancel }
+    "/platform/projects/{id}/retry" { post Project(Administrator) => native::change::retry }
+    "/platform/projects/{id}/apply" { post Project(Administrator) => native::change::apply }
+    "/platform/projects/{id}/force" { post Project(Administrator) => native::change::force }
+    "/platform/projects/{id}/credentials" { get Project(Owner) => native::read::credentials }
+    "/platform/projects/{id}/health" { get Project(ReadOnly) => native::read::health }
+    "/platform/projects/{id}/resources" { get Project(ReadOnly) => native::resources::get }
+    "/platform/projects/{id}/usage" { get Project(ReadOnly) => native::usage::usage }
+    "/platform/projects/{id}/logs" { get Project(ReadOnly) => native::logs::logs }
+    "/platform/projects/{id}/exec" { post Project(Owner) => native::exec::exec }
+    "/platform/projects/{id}/events" { get Project(ReadOnly) => native::events::events }
+    "/platform/projects/{id}/operations" { get Project(ReadOnly) => native::operations::list }
+    "/platform/operations/{operation}" { get Told(ReadOnly) => native::operations::get }
+    "/platform/lost-projects" { get Known => native::lost::list }
+    "/platform/lost-projects/{id}" { delete Told(Administrator) => native::lost::purge }
+    "/platform/lost-projects/{id}/adopt" { post Told(Administrator) => native::lost::adopt }
+    "/platform/notifications" { get Known => native::notifications::list }
+    "/platform/sessions" { post Nothing => native::sessions::begin, delete Known => native::sessions::end }
+    "/platform/sessions/refresh" { post Nothing => native::sessions::refresh }
+    "/platform/me" { get Known => native::sessions::me }
+    "/platform/tokens" { get Known => native::tokens::list, post Known => native::tokens::create }
+    "/platform/tokens/{token}" { delete Known => native::tokens::revoke }
+    "/platform/organizations" { get Known => native::organizations::list, post Known => native::organizations::create }
+    "/platform/organizations/{slug}" {
+        get Organization(ReadOnly) => native::organizations::get,
+        patch Organization(Owner) => native::organizations::rename,
+        delete Organization(Owner) => native::organizations::delete,
+    }
+    "/platform/organizations/{slug}/members" { get Organization(ReadOnly) => native::members::list }
+    "/platform/organizations/{slug}/members/{user}" {
+        put Organization(Administrator) => native::members::give,
+        delete Organization(Administrator) => native::members::remove,
+    }
+    "/platform/organizations/{slug}/invitations" {
+        get Organization(Administrator) => native::members::invitations,
+        post Organization(Administrator) => native::members::invite,
+    }
+    "/platform/organizations/{slug}/invitations/{invitation}" { delete Organization(Administrator) => native::members::withdraw }
+    "/platform/invitations/accept" { post Nothing => native::members::accept }
+    "/platform/projects/{id}/members/{user}" {
+        put Project(Administrator) => native::members::give_on_project,
+        delete Project(Administrator) => native::members::remove_from_project,
+    }
+    "/platform/audit" { get Told(Owner) => native::audit::list }
+    "/platform/regions" { get Known => native::read::regions }
+    "/platform/plugins" { get Known => native::plugins::list }
+    "/platform/plugins/reload" { post Operator(Owner) => native::plugins::reload }
+    "/platform/plugins/grants" { get Operator(Owner) => native::grants::list }
+    "/platform/plugins/{name}" { get Known => native::plugins::get }
+    "/platform/plugins/{name}/grant" { put Operator(Owner) => native::grants::grant, delete Operator(Owner) => native::grants::revoke }
+    "/platform/plugins/{name}/trial" {
+        get Operator(Owner) => native::trials::get,
+        post Operator(Owner) => native::trials::begin,
+        put Operator(Owner) => native::trials::install,
+        delete Operator(Owner) => native::trials::end,
+    }
+    "/platform/plugins/{name}/promote" { post Operator(Owner) => native::trials::promote }
+    "/platform/plugins/{name}/rollback" { post Operator(Owner) => native::plugins::rollback }
+}
 
 /// Everything that is served.
 pub fn router(api: Api) -> Router {
     let body_limit = api.lifecycle.parts().config.limits.body_bytes;
-    let native = Router::new()
-        .route("/platform/projects", post(native::create::create).get(native::read::list))
-        .route("/platform/projects/{id}", get(native::read::get).patch(native::update::update).delete(native::change::delete))
-        .route("/platform/projects/{id}/pause", post(native::change::pause))
-        .route("/platform/projects/{id}/resume", post(native::change::resume))
-        .route("/platform/projects/{id}/restart", post(native::change::restart))
-        .route("/platform/projects/{id}/cancel", post(native::change::cancel))
-        .route("/platform/projects/{id}/retry", post(native::change::retry))
-        .route("/platform/projects/{id}/apply", post(native::change::apply))
-        .route("/platform/projects/{id}/force", post(native::change::force))
-        .route("/platform/projects/{id}/credentials", get(native::read::credentials))
-        .route("/platform/projects/{id}/health", get(native::read::health))
-        .route("/platform/projects/{id}/resources", get(native::resources::get))
-        .route("/platform/projects/{id}/usage", get(native::usage::usage))
-        .route("/platform/projects/{id}/logs", get(native::logs::logs))
-        .route("/platform/projects/{id}/exec", post(native::exec::exec))
-        .route("/platform/projects/{id}/events", get(native::events::events))
-        .route("/platform/projects/{id}/operations", get(native::operations::list))
-        .route("/platform/lost-projects", get(native::lost::list))
-        .route("/platform/lost-projects/{id}", delete(native::lost::purge))
-        .route("/platform/lost-projects/{id}/adopt", post(native::lost::adopt))
-        .route("/platform/operations/{id}", get(native::operations::get))
-        .route("/platform/notifications", get(native::notifications::list))
-        .route("/platform/plugins", get(native::plugins::list))
-        .route("/platform/plugins/{name}", get(native::plugins::get))
-        .route("/platform/plugins/reload", post(native::plugins::reload))
-        .route("/platform/plugins/grants", get(native::grants::list))
-        .route("/platform/plugins/{name}/grant", put(native::grants::grant).delete(native::grants::revoke))
-        .route(
-            "/platform/plugins/{name}/trial",
-            get(native::trials::get).post(native::trials::begin).put(native::trials::install).delete(native::trials::end),
-        )
-        .route("/platform/plugins/{name}/promote", post(native::trials::promote))
-        .route("/platform/plugins/{name}/rollback", post(native::plugins::rollback))
-        .route("/platform/regions", get(native::read::regions))
-        .layer(from_fn_with_state(api.clone(), auth::require_token));
-    Router::new()
-        .merge(native)
-        .route("/healthz", get(system::healthz))
-        .route("/readyz", get(system::readyz))
-        .route("/openapi.json", get(system::openapi))
-        .route("/metrics", get(system::metrics).layer(from_fn_with_state(api.clone(), auth::require_token)))
+    native()
+        .layer(from_fn_with_state(api.clone(), gate::admit))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(system::plain_headers))
-        .layer(from_fn_with_state(api.clone(), auth::bounded))
+        .layer(from_fn_with_state(api.clone(), bounded))
         .layer(from_fn(bounded_headers))
         .layer(DefaultBodyLimit::max(body_limit))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
         .with_state(api)
+}
+
+/// Counts requests and refuses those beyond the limit.
+async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let method = request.method().to_string();
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let response = match api.requests.try_acquire() {
+        Ok(_place) => next.run(request).await,
+        Err(_) => ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", "too many requests at once: try again").into_response(),
+    };
+    api.lifecycle.parts().metrics.request(&method, &route, response.status().as_u16());
+    response
 }
 
 /// Names and values of all headers of a request. hyper takes a hundred of them and 400 KiB before it refuses without a

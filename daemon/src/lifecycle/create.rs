@@ -34,7 +34,7 @@ pub struct CreateRequest {
     /// What it may use.
     pub resources: Resources,
     /// Who asks.
-    pub token_id: String,
+    pub caller: String,
     /// The Idempotency-Key and the body it came with.
     pub idempotency: Option<(String, String)>,
 }
@@ -51,7 +51,7 @@ pub(super) async fn accept(parts: &Parts, request: CreateRequest) -> Result<Crea
     let idempotency =
         request.idempotency.as_ref().map(|(key, body)| (parts.key.hash(&["idempotency", key]), parts.key.hash(&["body", body])));
     if let Some((key, body)) = &idempotency {
-        match parts.store.idempotent_create(&request.token_id, key, body).await? {
+        match parts.store.idempotent_create(&request.caller, key, body).await? {
             Accepted::Before(project) => return Ok(Created { project, operation: None }),
             Accepted::OtherBody => return Err(LifecycleError::KeyReused),
             Accepted::New => {}
@@ -88,7 +88,7 @@ pub(super) async fn accept(parts: &Parts, request: CreateRequest) -> Result<Crea
         generation: 1,
         services: Vec::new(),
         update: None,
-        requested_by: request.token_id.clone(),
+        requested_by: request.caller.clone(),
         plugins: parts.plugins.pins(&plugins),
         deadline_at: parts.deadline(OperationKind::Create),
     };
@@ -106,7 +106,7 @@ pub(super) async fn accept(parts: &Parts, request: CreateRequest) -> Result<Crea
         subnet: String::new(),
         secrets: sealed,
         key_id: parts.key.id().to_owned(),
-        token_id: request.token_id,
+        caller: request.caller,
         idempotency,
     };
     // Choosing and taking is one act for this daemon: a hundred creates at once would all choose the same ports.

@@ -96,12 +96,14 @@ pub fn new_ref() -> Result<ProjectRef, GenerateError> {
     ProjectRef::parse(&letters).map_err(|error| GenerateError::System(error.to_string()))
 }
 
-/// A new access token: `sbp_` and 40 hexadecimal digits, the form the official command line accepts.
+/// A new random UUID (version 4).
 ///
 /// # Errors
 /// [`GenerateError::System`].
-pub fn new_token() -> Result<Secret<String>, GenerateError> {
-    Ok(Secret::new(format!("sbp_{}", new_hex(20)?)))
+pub fn new_uuid() -> Result<String, GenerateError> {
+    let mut bytes = [0; 16];
+    SysRng.try_fill_bytes(&mut bytes).map_err(|error| GenerateError::System(error.to_string()))?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
 }
 
 /// So many random bytes as hexadecimal digits.
@@ -162,14 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn refs_are_fair_and_tokens_have_the_clients_form() {
+    fn refs_are_fair() {
         let letters: String = (0..400).map(|_| new_ref().expect("a ref").to_string()).collect();
         for letter in 'a'..='z' {
             let share = letters.matches(letter).count();
             assert!((180..450).contains(&share), "{letter} came {share} times in 8000, expected about 308");
         }
-        let token = new_token().unwrap_or_else(|error| panic!("{error}"));
-        let hex = token.expose().strip_prefix("sbp_").expect("prefix");
-        assert!(hex.len() == 40 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
     }
 }

@@ -34,7 +34,7 @@ pub struct NewProject {
     /// Id of the key they are sealed under.
     pub key_id: String,
     /// Who asks.
-    pub token_id: String,
+    pub caller: String,
     /// Hash of the Idempotency-Key and of the body, if one was sent.
     pub idempotency: Option<(String, String)>,
 }
@@ -67,7 +67,7 @@ impl Store {
     pub async fn accept_create(&self, project: &NewProject, operation: &NewOperation, now: UnixMillis) -> Result<Accepted> {
         let mut tx = self.begin().await?;
         if let Some((key, body)) = &project.idempotency
-            && let Some(before) = find_key(&mut tx, &project.token_id, key, body).await?
+            && let Some(before) = find_key(&mut tx, &project.caller, key, body).await?
         {
             return Ok(before);
         }
@@ -117,9 +117,9 @@ impl Store {
         }
         if let Some((key, body)) = &project.idempotency {
             sqlx::query(
-                "INSERT INTO idempotency_keys (token_id, key_hash, body_hash, project_id, created_at) VALUES ($1, $2, $3, $4, $5)",
+                "INSERT INTO idempotency_keys (caller, key_hash, body_hash, project_id, created_at) VALUES ($1, $2, $3, $4, $5)",
             )
-            .bind(&project.token_id)
+            .bind(&project.caller)
             .bind(key)
             .bind(body)
             .bind(project.id.as_str())
@@ -136,9 +136,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn idempotent_create(&self, token_id: &str, key: &str, body: &str) -> Result<Accepted> {
+    pub async fn idempotent_create(&self, caller: &str, key: &str, body: &str) -> Result<Accepted> {
         let mut tx = self.begin().await?;
-        Ok(find_key(&mut tx, token_id, key, body).await?.unwrap_or(Accepted::New))
+        Ok(find_key(&mut tx, caller, key, body).await?.unwrap_or(Accepted::New))
     }
 
     /// Moves a project into a transition and inserts the operation that carries it out.
@@ -182,9 +182,9 @@ pub(super) async fn enter_transition(
     Ok(())
 }
 
-async fn find_key(tx: &mut Tx, token_id: &str, key: &str, body: &str) -> Result<Option<Accepted>> {
-    let row = sqlx::query("SELECT body_hash, project_id FROM idempotency_keys WHERE token_id = $1 AND key_hash = $2")
-        .bind(token_id)
+async fn find_key(tx: &mut Tx, caller: &str, key: &str, body: &str) -> Result<Option<Accepted>> {
+    let row = sqlx::query("SELECT body_hash, project_id FROM idempotency_keys WHERE caller = $1 AND key_hash = $2")
+        .bind(caller)
         .bind(key)
         .fetch_optional(&mut **tx)
         .await?;

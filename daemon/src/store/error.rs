@@ -15,6 +15,10 @@ pub enum Clash {
     ProjectId,
     /// The idempotency key was used.
     IdempotencyKey,
+    /// The address is a user's.
+    Email,
+    /// The slug is or was an organisation's.
+    Organization,
     /// Something else that is unique.
     Other,
 }
@@ -87,6 +91,8 @@ fn clash(message: &str, constraint: Option<&str>) -> Clash {
         (Clash::Subnet, ["subnets.subnet", "subnets_pkey"]),
         (Clash::UnfinishedOperation, ["operations.project_id", "operations_unfinished"]),
         (Clash::ProjectId, ["projects.id", "projects_pkey"]),
+        (Clash::Email, ["users.email", "users_email_key"]),
+        (Clash::Organization, ["organizations.id", "organizations_pkey"]),
         (Clash::IdempotencyKey, ["idempotency_keys.key_hash", "idempotency_keys_pkey"]),
     ];
     table.iter().find(|(_, names)| names.iter().any(|name| place.contains(name))).map_or(Clash::Other, |(clash, _)| *clash)

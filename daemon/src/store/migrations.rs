@@ -34,6 +34,7 @@ const ALL: &[Embedded] = embedded![
     10 "lease" "0010_lease.sql",
     11 "plugins" "0011_plugins.sql",
     12 "applied" "0012_applied.sql",
+    13 "people" "0013_people.sql",
 ];
 
 /// How often two processes may meet while each makes the schema of a new file.

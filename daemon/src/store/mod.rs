@@ -18,24 +18,29 @@
 //! - A test of it goes into `tests/store/`, which runs on both.
 
 mod accept;
+mod audit;
 mod budgets;
 mod copy;
 mod database;
 mod error;
 mod events;
 mod health;
+mod invitations;
 mod kept;
 mod lease;
 mod lost;
 mod migrations;
 mod notices;
 mod operations;
+mod organizations;
 mod people;
 mod plugins;
 mod projects;
 mod reservations;
 mod sealed;
+mod sessions;
 mod standing;
+mod tokens;
 mod update;
 mod usage;
 
@@ -49,19 +54,23 @@ use sqlx::{Any, AnyConnection, AnyPool, Row, Transaction};
 use crate::domain::{InstallationId, UnixMillis};
 
 pub use accept::{Accepted, NewProject, Taken};
+pub use audit::{AuditFilter, Chain};
 pub use budgets::{Budget, Committed};
 pub use error::{Clash, StoreError};
 pub use events::{Event, EventKind};
 pub use health::{Observation, UsageSample};
+pub use invitations::Invitation;
 pub use lease::{Lease, Occupied};
 pub use lost::{Adoption, Holder};
 pub use notices::News;
 pub use operations::{Again, ImagePin, NewOperation};
-pub use people::{AuditEntry, Token};
+pub use people::{Member, NewUser};
 pub use plugins::HookOutcome;
 pub use projects::{ListFilter, Page};
 pub use sealed::Sealed;
+pub use sessions::{Refreshed, Session};
 pub use standing::Standing;
+pub use tokens::{ShownToken, Token};
 pub use update::Additions;
 pub use usage::Grain;
 
@@ -143,7 +152,7 @@ impl Store {
         .bind(now)
         .execute(&mut *tx)
         .await?;
-        sqlx::query("INSERT INTO organizations (id, name, created_at) VALUES ('default', 'Default', $1) ON CONFLICT DO NOTHING")
+        sqlx::query("INSERT INTO organizations (id, name, created_at, number) VALUES ('default', 'Default', $1, 1) ON CONFLICT DO NOTHING")
             .bind(now)
             .execute(&mut *tx)
             .await?;
@@ -167,7 +176,8 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn places(&self) -> Result<(Vec<String>, Vec<String>)> {
         let regions = sqlx::query("SELECT name FROM regions ORDER BY name").fetch_all(&self.readers).await?;
-        let organizations = sqlx::query("SELECT id FROM organizations ORDER BY id").fetch_all(&self.readers).await?;
+        let organizations =
+            sqlx::query("SELECT id FROM organizations WHERE deleted_at IS NULL ORDER BY id").fetch_all(&self.readers).await?;
         let first = |rows: Vec<AnyRow>| rows.iter().map(|row| row.get(0)).collect();
         Ok((first(regions), first(organizations)))
     }

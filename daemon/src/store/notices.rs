@@ -10,7 +10,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::{Result, Store, Tx, parse, text, word};
-use crate::domain::{Notice, NoticeKind, NoticeState, ProjectRef, ProjectStatus, UnixMillis};
+use crate::domain::{Caller, Notice, NoticeKind, NoticeState, ProjectRef, ProjectStatus, UnixMillis};
 
 /// Messages that are done are kept so long, and not more than so many.
 const KEPT_MS: i64 = 30 * 24 * 3_600_000;
@@ -156,6 +156,9 @@ async fn forget(tx: &mut Tx, now: UnixMillis) -> Result<()> {
     Ok(())
 }
 
+/// Messages read at once by whoever lists them.
+const PAGE: i64 = 200;
+
 impl Store {
     /// What is wanted from now on. Messages that wait already stay.
     ///
@@ -253,21 +256,42 @@ impl Store {
         self.write(statement).await.map(drop)
     }
 
-    /// The newest messages of an organisation's projects and of the machine, newest first.
+    /// The newest messages of the projects that the caller may see and of the machine, newest first.
     ///
     /// # Errors
     /// [`super::StoreError::Database`].
-    pub async fn notices(&self, organization_id: &str, state: Option<NoticeState>, limit: u32) -> Result<Vec<Notice>> {
-        let rows = sqlx::query(
-            "SELECT n.* FROM notices n LEFT JOIN projects p ON p.id = n.project_id \
-             WHERE (n.project_id IS NULL OR p.organization_id = $1) AND ($2 = '' OR n.state = $2) ORDER BY n.position DESC LIMIT $3",
-        )
-        .bind(organization_id)
-        .bind(state.map_or("", NoticeState::as_str))
-        .bind(i64::from(limit))
-        .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(read).collect()
+    pub async fn notices(&self, caller: &Caller, state: Option<NoticeState>, limit: u32) -> Result<Vec<Notice>> {
+        let (limit, mut before, mut notices) = (limit as usize, i64::MAX, Vec::new());
+        loop {
+            let rows = sqlx::query(
+                "SELECT n.*, p.organization_id AS organization_id FROM notices n LEFT JOIN projects p ON p.id = n.project_id \
+                 WHERE ($1 = '' OR n.state = $1) AND n.position < $2 ORDER BY n.position DESC LIMIT $3",
+            )
+            .bind(state.map_or("", NoticeState::as_str))
+            .bind(before)
+            .bind(PAGE)
+            .fetch_all(&self.readers)
+            .await?;
+            for row in &rows {
+                before = row.get("position");
+                let notice = read(row)?;
+                let organization: Option<String> = row.get("organization_id");
+                let seen = match (&notice.project, organization) {
+                    (None, _) => true,
+                    (Some(project), Some(organization)) => caller.role_on(&organization, project).is_some(),
+                    (Some(_), None) => false,
+                };
+                if seen {
+                    notices.push(notice);
+                }
+                if notices.len() == limit {
+                    return Ok(notices);
+                }
+            }
+            if rows.len() < PAGE as usize {
+                return Ok(notices);
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 
 use super::kept::Found;
 use super::{Result, Store, StoreError, parse, word};
-use crate::domain::{LastError, OperationId, Project, ProjectRef, ProjectStatus};
+use crate::domain::{Caller, LastError, OperationId, Project, ProjectRef, ProjectStatus};
 
 /// Projects read at once by whoever wants all.
 const PAGE: u32 = 200;
@@ -17,6 +17,8 @@ const PAGE: u32 = 200;
 pub struct ListFilter {
     /// Only of this organisation.
     pub organization_id: Option<String>,
+    /// Only those that this caller has a role on.
+    pub visible_to: Option<Arc<Caller>>,
     /// Only in this state.
     pub status: Option<ProjectStatus>,
     /// Also the deleted ones.
@@ -42,8 +44,13 @@ impl ListFilter {
         let wanted = |project: &&Project| {
             self.organization_id.as_ref().is_none_or(|id| *id == project.organization_id)
                 && self.status.is_none_or(|status| status == project.status)
+                && self.shows(project)
         };
         live[from..].iter().filter(wanted).take(at_most).cloned().collect()
+    }
+
+    fn shows(&self, project: &Project) -> bool {
+        self.visible_to.as_ref().is_none_or(|caller| caller.role_on(&project.organization_id, &project.id).is_some())
     }
 }
 
@@ -97,6 +104,22 @@ impl Store {
 
     /// One more than the limit, if there are.
     async fn read(&self, filter: &ListFilter) -> Result<Vec<Project>> {
+        let wanted = filter.limit as usize + 1;
+        let (mut projects, mut cursor) = (Vec::new(), filter.cursor.clone());
+        loop {
+            let rows = self.rows(filter, cursor.as_ref()).await?;
+            let last = rows.len() < wanted;
+            cursor = rows.last().map(|project| project.id.clone());
+            projects.extend(rows.into_iter().filter(|project| filter.shows(project)));
+            if last || projects.len() >= wanted {
+                projects.truncate(wanted);
+                return Ok(projects);
+            }
+        }
+    }
+
+    /// So many, whoever may see them.
+    async fn rows(&self, filter: &ListFilter, cursor: Option<&ProjectRef>) -> Result<Vec<Project>> {
         let sql = select(
             "WHERE ($1 IS NULL OR p.organization_id = $1) AND ($2 IS NULL OR p.status = $2) \
              AND ($3 = 1 OR p.status <> 'DELETED') AND ($4 IS NULL OR p.id > $4) ORDER BY p.id LIMIT $5",
@@ -105,7 +128,7 @@ impl Store {
             .bind(&filter.organization_id)
             .bind(filter.status.map(ProjectStatus::as_str))
             .bind(i64::from(filter.deleted))
-            .bind(filter.cursor.as_ref().map(ProjectRef::as_str))
+            .bind(cursor.map(ProjectRef::as_str))
             .bind(i64::from(filter.limit) + 1)
             .fetch_all(&self.readers)
             .await?;

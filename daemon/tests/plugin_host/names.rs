@@ -153,7 +153,7 @@ async fn stored(store: &Store, name: &str, number: u16) -> String {
         subnet: format!("10.0.{}.{}/27", number / 8, number % 8 * 32),
         secrets: Vec::new(),
         key_id: "key".to_owned(),
-        token_id: String::new(),
+        caller: String::new(),
         idempotency: None,
     };
     store.accept_create(&project, &operation, 1).await.expect("it is accepted");

@@ -10,8 +10,9 @@ use anyhow::{bail, ensure};
 use sqlx::Connection;
 use supamanager::app::{self, Lock};
 use supamanager::clock::Clock;
-use supamanager::domain::{ProjectName, ProjectStatus};
+use supamanager::domain::{ProjectName, ProjectStatus, Scope};
 use supamanager::lifecycle::{CreateRequest, Failpoints, Foundations, Lifecycle, Parts};
+use supamanager::people::{NewToken, create_token};
 use supamanager::plugin_host::{HostConfig, PluginHost};
 use supamanager::templates::Templates;
 use tokio_util::sync::CancellationToken;
@@ -33,9 +34,10 @@ pub async fn run(folder: &Path, projects: usize) -> anyhow::Result<()> {
     let clock = Clock::system();
     let engine = world::engine(&config)?;
     let opened = app::open(&config, None, &clock, Lock::Take).await?;
-    let token = supamanager::people::create_token(&opened.store, &clock, "bench", "default").await?;
-    std::fs::write(folder.join("token"), token.expose())?;
-    let by = token_id(&url).await?;
+    let new = NewToken { name: "bench", user_id: None, organization_id: "default", scope: Scope::default(), life_s: None };
+    let made = create_token(&opened.store, &clock, new).await?;
+    std::fs::write(folder.join("token"), made.secret.expose())?;
+    let by = made.token.id;
     let parts = Arc::new(Parts::new(Foundations {
         installation: opened.installation.clone(),
         store: opened.store.clone(),
@@ -86,14 +88,9 @@ fn request(parts: &Parts, number: usize, by: &str) -> anyhow::Result<CreateReque
         plugins: Default::default(),
         db_pass: None,
         resources: parts.config.resources.of_a_project()?,
-        token_id: by.to_owned(),
+        caller: by.to_owned(),
         idempotency: None,
     })
-}
-
-async fn token_id(url: &str) -> anyhow::Result<String> {
-    let mut connection = sqlx::SqliteConnection::connect(url).await?;
-    Ok(sqlx::query_scalar("SELECT id FROM tokens").fetch_one(&mut connection).await?)
 }
 
 /// From now on the store itself counts the rows that are written to it.

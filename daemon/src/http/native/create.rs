@@ -1,5 +1,7 @@
 //! `POST /platform/projects`.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -7,13 +9,12 @@ use axum::{Extension, Json};
 use serde_json::json;
 
 use super::dto::{CreateBody, CreatedBody, api_keys, database_url};
-use crate::domain::{ProjectName, Secret};
+use crate::domain::{Caller, ProjectName, Role, Secret};
 use crate::http::Api;
 use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
+use crate::http::gate::in_organization;
 use crate::lifecycle::CreateRequest;
-use crate::people;
-use crate::store::Token;
 
 /// Longest Idempotency-Key, in bytes.
 const KEY_BYTES_MAX: usize = 255;
@@ -27,7 +28,7 @@ const PASSWORD_BYTES_MAX: usize = 1024;
         (status = 503, body = ErrorBody), (status = 507, body = ErrorBody)))]
 pub async fn create(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     headers: HeaderMap,
     JsonBody { value: body, bytes }: JsonBody<CreateBody>,
 ) -> ApiResult<Response> {
@@ -38,7 +39,7 @@ pub async fn create(
     let defaults = parts.config.resources.of_a_project().map_err(|error| ApiError::shape(error.field, error.to_string()))?;
     let request = CreateRequest {
         name,
-        organization_id: organization(&api, &token, body.organization_id).await?,
+        organization_id: organization(&caller, body.organization_id)?,
         region: region(&api, body.region).await?,
         template_set: body.template_set,
         image_set: body.image_set,
@@ -49,14 +50,14 @@ pub async fn create(
             Some(given) => given.over(defaults).map_err(|error| ApiError::shape(error.field, error.to_string()))?,
             None => defaults,
         },
-        token_id: token.id.clone(),
+        caller: caller.id.clone(),
         idempotency: key.map(|key| (key, String::from_utf8_lossy(&bytes).into_owned())),
     };
     let created = api.lifecycle.create(request).await?;
     let missing = || ApiError::not_found("project", created.project.as_str());
     let project = parts.store.project(&created.project).await?.ok_or_else(missing)?;
     let detail = json!({"name": project.name, "repeated": created.operation.is_none()});
-    people::audit(&parts.store, &parts.clock, &token, "project.create", Some(&project.id), &detail).await?;
+    api.audit(&caller, "project.create", Some(&project), &detail).await?;
     let set = parts.set_of(&project).map_err(|_| missing())?;
     let secrets = api.lifecycle.secrets(&project.id).await?;
     let (role, _, port) = api.lifecycle.owner_database(&project).unwrap_or_default();
@@ -97,17 +98,18 @@ fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
     }
 }
 
-/// What is not yours is not there.
-async fn organization(api: &Api, token: &Token, given: Option<String>) -> ApiResult<String> {
-    let (_, organizations) = api.lifecycle.parts().store.places().await?;
-    let given = given.unwrap_or_else(|| token.organization_id.clone());
-    if given == token.organization_id && organizations.contains(&given) {
+/// The one that is named, or the caller's; what is not yours is not there.
+fn organization(caller: &Caller, given: Option<String>) -> ApiResult<String> {
+    let given = given.unwrap_or_else(|| caller.home.clone());
+    if caller.role_in(&given).is_some() {
+        in_organization(caller, &given, Role::Administrator)?;
         return Ok(given);
     }
+    let yours: Vec<&str> = caller.roles().filter(|(_, role)| *role >= Role::Administrator).map(|(id, _)| id).collect();
     let message = format!(
-        "there is no organisation `{}`: this token owns `{}`",
+        "there is no organisation `{}`: you may create in {}",
         given.chars().take(64).collect::<String>(),
-        token.organization_id
+        if yours.is_empty() { "none".to_owned() } else { yours.join(", ") }
     );
     Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_value", message).field("organization_id"))
 }

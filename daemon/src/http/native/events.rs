@@ -3,8 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -12,12 +11,12 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
-use super::project;
 use crate::clock::rfc3339;
 use crate::domain::ProjectRef;
 use crate::http::Api;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
-use crate::store::{Event, Token};
+use crate::http::gate::Found;
+use crate::store::Event;
 
 /// A comment so often keeps proxies from closing the stream (decision 23).
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
@@ -29,13 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
     params(("Last-Event-ID" = Option<i64>, Header, description = "Replays what came after it")),
     responses((status = 200, description = "text/event-stream"), (status = 400, body = ErrorBody),
         (status = 404, body = ErrorBody), (status = 429, body = ErrorBody)))]
-pub async fn events(
-    State(api): State<Api>,
-    Extension(token): Extension<Token>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> ApiResult<Response> {
-    let project = project(&api, &token, &id).await?;
+pub async fn events(State(api): State<Api>, Found(project): Found, headers: HeaderMap) -> ApiResult<Response> {
     let after = match headers.get("last-event-id") {
         None => 0,
         Some(value) => {

@@ -1,22 +1,21 @@
 //! Commands inside a service's container, for the owner: argv, never a shell string; bounded, and written down.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::live_project;
-use crate::domain::{Project, ServiceName};
+use crate::domain::{Caller, Project, ServiceName};
 use crate::http::Api;
 use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
+use crate::http::gate::Live;
 use crate::lifecycle::{Command, ExecError, Ran};
-use crate::people;
-use crate::store::Token;
 
 /// What a command may take when the request does not say.
 const DEADLINE_MS: u64 = 10_000;
@@ -57,11 +56,10 @@ pub struct ExecAnswer {
         (status = 504, body = ErrorBody), (status = 507, body = ErrorBody)))]
 pub async fn exec(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
-    Path(id): Path<String>,
+    Extension(caller): Extension<Arc<Caller>>,
+    Live(project): Live,
     JsonBody { value: body, .. }: JsonBody<ExecBody>,
 ) -> ApiResult<Json<ExecAnswer>> {
-    let project = live_project(&api, &token, &id).await?;
     let service = ServiceName::parse(&body.service).map_err(|error| ApiError::shape("service", error))?;
     let most = api.lifecycle.parts().config.limits.exec_s.saturating_mul(1000);
     let timeout_ms = body.timeout_ms.unwrap_or(DEADLINE_MS.min(most));
@@ -77,7 +75,7 @@ pub async fn exec(
     // A task of its own: a caller who goes away ends neither the command nor the record of how it ended.
     let ran = tokio::spawn(async move {
         let _place = place;
-        recorded(&api, &token, &project, command).await
+        recorded(&api, &caller, &project, command).await
     });
     let ran = ran.await.unwrap_or_else(|error| Err(unfinished(&ExecError::Unfinished(error.to_string()))))?;
     Ok(Json(ExecAnswer { exit_code: ran.exit_code, stdout: ran.stdout, stderr: ran.stderr, truncated: ran.truncated }))
@@ -99,19 +97,18 @@ fn check_words(argv: &[String]) -> ApiResult<()> {
 
 /// Runs it between two entries of the audit log: that it was asked for stands there even if the daemon does not live to
 /// see it end.
-async fn recorded(api: &Api, token: &Token, project: &Project, command: Command) -> ApiResult<Ran> {
-    let parts = api.lifecycle.parts();
+async fn recorded(api: &Api, caller: &Caller, project: &Project, command: Command) -> ApiResult<Ran> {
     let secrets = api.lifecycle.secrets(&project.id).await?;
     let argv: Vec<String> = command.argv.iter().map(|word| secrets.redact(word)).collect();
     let mut detail = json!({"service": command.service, "argv": argv});
-    people::audit(&parts.store, &parts.clock, token, "project.exec", Some(&project.id), &detail).await?;
+    api.audit(caller, "project.exec", Some(project), &detail).await?;
     let ran = api.lifecycle.execute(project, command).await;
     match &ran {
         Ok(ran) => detail["exit_code"] = ran.exit_code.into(),
         Err(error) => detail["error"] = secrets.redact(&error.to_string()).into(),
     }
     // Its outcome is told whether or not it can be written down: it has happened.
-    let written = people::audit(&parts.store, &parts.clock, token, "project.exec.ended", Some(&project.id), &detail).await;
+    let written = api.audit(caller, "project.exec.ended", Some(project), &detail).await;
     if let Err(error) = written {
         tracing::warn!(project = %project.id, %error, "how a command ended is not in the audit log");
     }

@@ -1,5 +1,7 @@
 //! What plugins that are not shipped ask for, and the operator's leave.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -7,13 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::plugins::{ChangesBody, operator, reloaded};
+use super::plugins::{ChangesBody, reloaded};
+use crate::domain::Caller;
 use crate::http::Api;
 use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
-use crate::people;
 use crate::plugin_host::{GrantError, GrantInfo};
-use crate::store::Token;
 
 /// What all of them ask for.
 #[derive(Serialize, ToSchema)]
@@ -62,8 +63,7 @@ pub struct GivenBody {
 
 /// What the plugins ask for, and which of them may run.
 #[utoipa::path(get, path = "/platform/plugins/grants", responses((status = 200, body = GrantsBody), (status = 403, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub async fn list(State(api): State<Api>, Extension(token): Extension<Token>) -> ApiResult<Json<GrantsBody>> {
-    operator(&token)?;
+pub async fn list(State(api): State<Api>) -> ApiResult<Json<GrantsBody>> {
     let grants = api.lifecycle.parts().plugins.grants();
     let grants = grants.map_err(|error| ApiError::new(StatusCode::CONFLICT, "plugin_broken", error.to_string()))?;
     Ok(Json(GrantsBody { grants: grants.into_iter().map(GrantBody::from).collect() }))
@@ -74,16 +74,15 @@ pub async fn list(State(api): State<Api>, Extension(token): Extension<Token>) ->
     responses((status = 200, body = ChangesBody), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub async fn grant(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(name): Path<String>,
     JsonBody { value: body, .. }: JsonBody<GivenBody>,
 ) -> ApiResult<Json<ChangesBody>> {
-    operator(&token)?;
     let parts = api.lifecycle.parts();
     parts.plugins.grant(&name, &body.digest, &body.asks_digest).map_err(refused)?;
     let detail = json!({"plugin": name, "digest": body.digest});
-    people::audit(&parts.store, &parts.clock, &token, "plugin.grant", None, &detail).await?;
-    reloaded(&api, &token).await
+    api.audit(&caller, "plugin.grant", None, &detail).await?;
+    reloaded(&api, &caller).await
 }
 
 /// Takes back what all versions of a plugin were granted, and stops it.
@@ -91,14 +90,13 @@ pub async fn grant(
     responses((status = 200, body = ChangesBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub async fn revoke(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(name): Path<String>,
 ) -> ApiResult<Json<ChangesBody>> {
-    operator(&token)?;
     let parts = api.lifecycle.parts();
     parts.plugins.revoke(&name).map_err(refused)?;
-    people::audit(&parts.store, &parts.clock, &token, "plugin.revoke", None, &json!({"plugin": name})).await?;
-    reloaded(&api, &token).await
+    api.audit(&caller, "plugin.revoke", None, &json!({"plugin": name})).await?;
+    reloaded(&api, &caller).await
 }
 
 fn refused(error: GrantError) -> ApiError {

@@ -3,8 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -13,13 +12,12 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::IntoParams;
 
-use super::live_project;
 use crate::clock::parse_rfc3339;
 use crate::domain::{ProjectStatus, ServiceName, UnixMillis};
 use crate::http::Api;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
+use crate::http::gate::Live;
 use crate::lifecycle::{FollowFrom, Followed, Positions};
-use crate::store::Token;
 
 /// A comment so often keeps proxies from closing the stream (decision 23).
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
@@ -49,13 +47,11 @@ pub struct LogsQuery {
         (status = 502, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub async fn logs(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
-    Path(id): Path<String>,
+    Live(project): Live,
     headers: HeaderMap,
     query: Result<Query<LogsQuery>, axum::extract::rejection::QueryRejection>,
 ) -> ApiResult<Response> {
     let Query(query) = query.map_err(|error| ApiError::shape("service", error.body_text()))?;
-    let project = live_project(&api, &token, &id).await?;
     let service = ServiceName::parse(&query.service).map_err(|error| ApiError::shape("service", error))?;
     let parts = api.lifecycle.parts();
     let most = parts.config.limits.log_lines;

@@ -1,5 +1,7 @@
 //! Projects that the store has lost: look, adopt, purge.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -7,15 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::FIRST_ORGANIZATION;
 use super::dto::AcceptedBody;
-use crate::domain::{ProjectRef, ProjectStatus};
+use crate::domain::{Caller, ProjectRef, ProjectStatus, Role};
 use crate::http::Api;
 use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
+use crate::http::gate::{FIRST_ORGANIZATION, in_organization, project};
 use crate::lifecycle::LostProject;
-use crate::people;
-use crate::store::Token;
+use crate::people::Done;
 
 /// What engine and folder have and the store does not know.
 #[derive(Serialize, ToSchema)]
@@ -106,8 +107,8 @@ impl From<LostProject> for LostProjectBody {
 
 /// Projects of this installation that the store does not know, with what is left of them. They are never removed unasked.
 #[utoipa::path(get, path = "/platform/lost-projects", responses((status = 200, body = LostProjectsBody), (status = 503, body = ErrorBody)))]
-pub async fn list(State(api): State<Api>, Extension(token): Extension<Token>) -> ApiResult<Json<LostProjectsBody>> {
-    let lost = api.lifecycle.lost_projects().await?.into_iter().filter(|lost| is_of(lost, &token));
+pub async fn list(State(api): State<Api>, Extension(caller): Extension<Arc<Caller>>) -> ApiResult<Json<LostProjectsBody>> {
+    let lost = api.lifecycle.lost_projects().await?.into_iter().filter(|lost| is_of(lost, &caller));
     Ok(Json(LostProjectsBody { projects: lost.map(LostProjectBody::from).collect() }))
 }
 
@@ -117,14 +118,13 @@ pub async fn list(State(api): State<Api>, Extension(token): Extension<Token>) ->
         (status = 503, body = ErrorBody)))]
 pub async fn adopt(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(id): Path<String>,
 ) -> ApiResult<Json<AdoptedBody>> {
-    let lost = lost_project(&api, &token, &id).await?;
-    let project = api.lifecycle.adopt(&lost.id, &token.id).await?;
-    let parts = api.lifecycle.parts();
+    let lost = lost_project(&api, &caller, &id).await?;
+    let project = api.lifecycle.adopt(&lost.id, &caller.id).await?;
     let detail = json!({"name": project.name});
-    people::audit(&parts.store, &parts.clock, &token, "project.adopt", Some(&project.id), &detail).await?;
+    api.audit(&caller, "project.adopt", Some(&project), &detail).await?;
     Ok(Json(AdoptedBody { id: project.id.to_string(), name: project.name, status: project.status.as_str() }))
 }
 
@@ -134,37 +134,42 @@ pub async fn adopt(
         (status = 428, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub async fn purge(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(id): Path<String>,
     JsonBody { value: body, .. }: JsonBody<PurgeBody>,
 ) -> ApiResult<(StatusCode, Json<AcceptedBody>)> {
-    let lost = lost_project(&api, &token, &id).await?;
+    let lost = lost_project(&api, &caller, &id).await?;
     if body.confirm.as_deref() != Some(lost.id.as_str()) {
         let message = format!("a purge cannot be taken back: send {{\"confirm\": \"{}\"}}", lost.id);
         return Err(ApiError::new(StatusCode::PRECONDITION_REQUIRED, "confirm", message).field("confirm"));
     }
-    let operation = api.lifecycle.purge(&lost, &token.organization_id, &token.id).await?;
-    let parts = api.lifecycle.parts();
+    let operation = api.lifecycle.purge(&lost, organization_of(&lost), &caller.id).await?;
     let detail = json!({"name": lost.name, "containers": lost.containers.len(), "volumes": lost.volumes, "folder": lost.folder});
-    people::audit(&parts.store, &parts.clock, &token, "project.purge", Some(&lost.id), &detail).await?;
+    let organization = Some(organization_of(&lost));
+    let done = Done { action: "project.purge", organization, project: Some(&lost.id), detail: &detail };
+    api.people.audit(&caller, done).await?;
     let status = ProjectStatus::Deleting.as_str();
     Ok((StatusCode::ACCEPTED, Json(AcceptedBody { id: lost.id.into(), status, operation_id: operation.to_string() })))
 }
 
-/// The lost project of this id, if it is the token's organisation's. One that the store knows is not lost.
-async fn lost_project(api: &Api, token: &Token, id: &str) -> ApiResult<LostProject> {
+/// The lost project of this id, if it is of an organisation of the caller's. One that the store knows is not lost.
+async fn lost_project(api: &Api, caller: &Caller, id: &str) -> ApiResult<LostProject> {
     let missing = || ApiError::not_found("lost project", &id.chars().take(64).collect::<String>());
     let id = ProjectRef::parse(id).map_err(|_| missing())?;
     if let Some(known) = api.lifecycle.parts().store.project(&id).await? {
-        if known.organization_id != token.organization_id {
-            return Err(missing());
-        }
+        project(api, caller, id.as_str(), Role::Administrator).await?;
         let message = format!("the project is {} and not lost: the store knows it", known.status.as_str());
         return Err(ApiError::new(StatusCode::CONFLICT, "wrong_state", message));
     }
-    api.lifecycle.lost_project(&id).await?.filter(|lost| is_of(lost, token)).ok_or_else(missing)
+    let lost = api.lifecycle.lost_project(&id).await?.filter(|lost| is_of(lost, caller)).ok_or_else(missing)?;
+    in_organization(caller, organization_of(&lost), Role::Administrator)?;
+    Ok(lost)
 }
 
-fn is_of(lost: &LostProject, token: &Token) -> bool {
-    lost.organization_id.as_deref().unwrap_or(FIRST_ORGANIZATION) == token.organization_id
+fn is_of(lost: &LostProject, caller: &Caller) -> bool {
+    caller.role_in(organization_of(lost)).is_some()
+}
+
+fn organization_of(lost: &LostProject) -> &str {
+    lost.organization_id.as_deref().unwrap_or(FIRST_ORGANIZATION)
 }

@@ -1,5 +1,7 @@
 //! What the operator's webhook was told, and what it could not be told.
 
+use std::sync::Arc;
+
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::{Extension, Json};
@@ -7,10 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::rfc3339;
-use crate::domain::{Notice, NoticeState};
+use crate::domain::{Caller, Notice, NoticeState};
 use crate::http::Api;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
-use crate::store::Token;
 
 /// Largest page.
 const PAGE_MAX: u32 = 200;
@@ -83,11 +84,11 @@ impl From<Notice> for NotificationBody {
     }
 }
 
-/// Messages to the operator's webhook about the token's projects and the machine.
+/// Messages to the operator's webhook about the machine and the projects of the caller's organisations.
 #[utoipa::path(get, path = "/platform/notifications", params(NoticeQuery), responses((status = 200, body = NotificationsBody), (status = 400, body = ErrorBody)))]
 pub async fn list(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     query: Result<Query<NoticeQuery>, QueryRejection>,
 ) -> ApiResult<Json<NotificationsBody>> {
     let Query(query) = query.map_err(|error| ApiError::shape("query", error.body_text()))?;
@@ -99,6 +100,6 @@ pub async fn list(
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(ApiError::shape("limit", format!("limit must lie between 1 and {PAGE_MAX}")));
     }
-    let notices = api.lifecycle.parts().store.notices(&token.organization_id, state.transpose()?, limit).await?;
+    let notices = api.lifecycle.parts().store.notices(&caller, state.transpose()?, limit).await?;
     Ok(Json(NotificationsBody { notifications: notices.into_iter().map(NotificationBody::from).collect() }))
 }

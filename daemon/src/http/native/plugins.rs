@@ -1,6 +1,7 @@
 //! The plugins: what runs, what each may use, what it has cost, and what went wrong last.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -10,14 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::FIRST_ORGANIZATION;
 use crate::clock::rfc3339;
+use crate::domain::Caller;
 use crate::http::Api;
 use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
-use crate::people;
 use crate::plugin_host::{Change, HookInfo, PluginInfo, RollbackError};
-use crate::store::Token;
 use crate::telemetry::{CallError, HookUsage};
 
 /// All plugins.
@@ -123,10 +122,10 @@ pub struct CallErrorBody {
 
 /// What runs, with what each plugin has cost since the daemon's start.
 #[utoipa::path(get, path = "/platform/plugins", responses((status = 200, body = PluginsBody)))]
-pub async fn list(State(api): State<Api>, Extension(token): Extension<Token>) -> ApiResult<Json<PluginsBody>> {
+pub async fn list(State(api): State<Api>, Extension(caller): Extension<Arc<Caller>>) -> ApiResult<Json<PluginsBody>> {
     let mut plugins = Vec::new();
     for plugin in api.lifecycle.parts().plugins.list() {
-        plugins.push(body(&api, &token, plugin).await?);
+        plugins.push(body(&api, &caller, plugin).await?);
     }
     Ok(Json(PluginsBody { plugins }))
 }
@@ -135,12 +134,12 @@ pub async fn list(State(api): State<Api>, Extension(token): Extension<Token>) ->
 #[utoipa::path(get, path = "/platform/plugins/{name}", responses((status = 200, body = PluginBody), (status = 404, body = ErrorBody)))]
 pub async fn get(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(name): Path<String>,
 ) -> ApiResult<Json<PluginBody>> {
     let found = api.lifecycle.parts().plugins.list().into_iter().find(|plugin| plugin.name == name);
     let missing = || ApiError::not_found("plugin", &name.chars().take(64).collect::<String>());
-    Ok(Json(body(&api, &token, found.ok_or_else(missing)?).await?))
+    Ok(Json(body(&api, &caller, found.ok_or_else(missing)?).await?))
 }
 
 /// Which version to go back to.
@@ -182,20 +181,19 @@ impl From<Change> for ChangeBody {
 
 /// Takes over what the folder of plugins has now. Calls in flight end on the code they began with.
 #[utoipa::path(post, path = "/platform/plugins/reload", responses((status = 200, body = ChangesBody), (status = 403, body = ErrorBody), (status = 503, body = ErrorBody)))]
-pub async fn reload(State(api): State<Api>, Extension(token): Extension<Token>) -> ApiResult<Json<ChangesBody>> {
-    operator(&token)?;
-    reloaded(&api, &token).await
+pub async fn reload(State(api): State<Api>, Extension(caller): Extension<Arc<Caller>>) -> ApiResult<Json<ChangesBody>> {
+    reloaded(&api, &caller).await
 }
 
 /// What the folder has now is taken over.
-pub(super) async fn reloaded(api: &Api, token: &Token) -> ApiResult<Json<ChangesBody>> {
+pub(super) async fn reloaded(api: &Api, caller: &Caller) -> ApiResult<Json<ChangesBody>> {
     let parts = api.lifecycle.parts();
     let changes = parts.plugins.reload().await;
     let changes = changes.map_err(|error| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "plugins_dir", error.to_string()))?;
     let changes: Vec<ChangeBody> = changes.into_iter().map(ChangeBody::from).collect();
     let changed = changes.iter().filter(|change| change.outcome != "unchanged");
     let detail: BTreeMap<&str, &str> = changed.map(|change| (change.plugin.as_str(), change.outcome)).collect();
-    people::audit(&parts.store, &parts.clock, token, "plugins.reload", None, &json!(detail)).await?;
+    api.audit(caller, "plugins.reload", None, &json!(detail)).await?;
     Ok(Json(ChangesBody { changes }))
 }
 
@@ -204,11 +202,10 @@ pub(super) async fn reloaded(api: &Api, token: &Token) -> ApiResult<Json<Changes
     responses((status = 200, body = ChangeBody), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn rollback(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(name): Path<String>,
     JsonBody { value: body, .. }: JsonBody<RollbackBody>,
 ) -> ApiResult<Json<ChangeBody>> {
-    operator(&token)?;
     let parts = api.lifecycle.parts();
     let change = parts.plugins.rollback(&name, body.to.as_deref()).await.map_err(|error| {
         let (status, code) = match &error {
@@ -220,20 +217,11 @@ pub async fn rollback(
         ApiError::new(status, code, error.to_string())
     })?;
     let detail = json!({"plugin": name, "from": change.from, "to": change.to});
-    people::audit(&parts.store, &parts.clock, &token, "plugin.rollback", None, &detail).await?;
+    api.audit(&caller, "plugin.rollback", None, &detail).await?;
     Ok(Json(change.into()))
 }
 
-/// Plugins are every organisation's.
-pub(super) fn operator(token: &Token) -> ApiResult<()> {
-    if token.organization_id == FIRST_ORGANIZATION {
-        return Ok(());
-    }
-    let message = format!("plugins run for all organisations: use a token of the organisation `{FIRST_ORGANIZATION}`");
-    Err(ApiError::new(StatusCode::FORBIDDEN, "operator_only", message))
-}
-
-async fn body(api: &Api, token: &Token, plugin: PluginInfo) -> ApiResult<PluginBody> {
+async fn body(api: &Api, caller: &Caller, plugin: PluginInfo) -> ApiResult<PluginBody> {
     let mut hooks = Vec::new();
     for HookInfo { hook, order, on_failure, limits, usage } in plugin.hooks {
         let limits = LimitsBody {
@@ -245,7 +233,7 @@ async fn body(api: &Api, token: &Token, plugin: PluginInfo) -> ApiResult<PluginB
             host_calls: limits.host_calls,
         };
         let (hook, on_failure) = (hook.as_str(), on_failure.as_str());
-        hooks.push(HookBody { hook, order, on_failure, limits, usage: used(api, token, usage).await? });
+        hooks.push(HookBody { hook, order, on_failure, limits, usage: used(api, caller, usage).await? });
     }
     Ok(PluginBody {
         name: plugin.name,
@@ -267,9 +255,9 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn used(api: &Api, token: &Token, usage: HookUsage) -> ApiResult<HookUsageBody> {
+async fn used(api: &Api, caller: &Caller, usage: HookUsage) -> ApiResult<HookUsageBody> {
     let last_error = match usage.last_error {
-        Some(error) => Some(last_error(api, token, error).await?),
+        Some(error) => Some(last_error(api, caller, error).await?),
         None => None,
     };
     Ok(HookUsageBody {
@@ -284,13 +272,13 @@ async fn used(api: &Api, token: &Token, usage: HookUsage) -> ApiResult<HookUsage
 }
 
 /// A plugin's words may hold something of the project it was called for: they are for its organisation, less its secrets.
-async fn last_error(api: &Api, token: &Token, error: CallError) -> ApiResult<CallErrorBody> {
+async fn last_error(api: &Api, caller: &Caller, error: CallError) -> ApiResult<CallErrorBody> {
     let (at, code) = (rfc3339(error.at), error.code);
     let Some(id) = error.project else {
         return Ok(CallErrorBody { at, project: None, code, message: Some(error.message) });
     };
     let project = api.lifecycle.parts().store.project(&id).await?;
-    if project.is_none_or(|project| project.organization_id != token.organization_id) {
+    if project.is_none_or(|project| caller.role_on(&project.organization_id, &project.id).is_none()) {
         return Ok(CallErrorBody { at, project: None, code, message: None });
     }
     let message = api.lifecycle.secrets(&id).await?.redact(&error.message);

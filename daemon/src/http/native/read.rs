@@ -1,8 +1,9 @@
 //! Reads: they answer whatever the engine does, and say how old their sight is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,13 +12,12 @@ use utoipa::IntoParams;
 use super::dto::{
     CredentialsBody, HealthCheckBody, ListBody, ProjectBody, SummaryBody, UsageBody, api_keys, database_url, logins,
 };
-use super::{live_project, project};
 use crate::clock::rfc3339;
-use crate::domain::{Project, ProjectRef, ProjectStatus};
+use crate::domain::{Caller, Project, ProjectRef, ProjectStatus};
 use crate::http::Api;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
-use crate::people;
-use crate::store::{ListFilter, Observation, Token};
+use crate::http::gate::{Found, Live};
+use crate::store::{ListFilter, Observation};
 
 /// Largest page.
 const PAGE_MAX: u32 = 200;
@@ -36,11 +36,11 @@ pub struct ListQuery {
     organization_id: Option<String>,
 }
 
-/// The projects of the token's organisation, deleted ones left out unless asked for by status.
+/// The projects that the caller may see, deleted ones left out unless asked for by status.
 #[utoipa::path(get, path = "/platform/projects", params(ListQuery), responses((status = 200, body = ListBody), (status = 400, body = ErrorBody)))]
 pub async fn list(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> ApiResult<Json<ListBody>> {
     let Query(query) = query.map_err(|error| ApiError::shape("query", error.body_text()))?;
@@ -57,12 +57,9 @@ pub async fn list(
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(ApiError::shape("limit", format!("limit must lie between 1 and {PAGE_MAX}")));
     }
-    let foreign = query.organization_id.is_some_and(|wanted| wanted != token.organization_id);
-    if foreign {
-        return Ok(Json(ListBody { projects: Vec::new(), next_cursor: None }));
-    }
     let filter = ListFilter {
-        organization_id: Some(token.organization_id),
+        organization_id: query.organization_id,
+        visible_to: Some(caller),
         deleted: status == Some(ProjectStatus::Deleted),
         status,
         cursor: cursor.transpose()?,
@@ -78,12 +75,7 @@ pub async fn list(
 
 /// One project with its services, health checks and usage.
 #[utoipa::path(get, path = "/platform/projects/{id}", responses((status = 200, body = ProjectBody), (status = 404, body = ErrorBody)))]
-pub async fn get(
-    State(api): State<Api>,
-    Extension(token): Extension<Token>,
-    Path(id): Path<String>,
-) -> ApiResult<Json<ProjectBody>> {
-    let project = project(&api, &token, &id).await?;
+pub async fn get(State(api): State<Api>, Found(project): Found) -> ApiResult<Json<ProjectBody>> {
     let parts = api.lifecycle.parts();
     let seen = parts.observations(&project.id).await?;
     let containers = api.lifecycle.containers_listed(&project).await.ok();
@@ -114,12 +106,7 @@ pub async fn get(
 
 /// The last look at every service.
 #[utoipa::path(get, path = "/platform/projects/{id}/health", responses((status = 200, description = "`id`, `status`, and `health_checks`: service -> health check"), (status = 404, body = ErrorBody)))]
-pub async fn health(
-    State(api): State<Api>,
-    Extension(token): Extension<Token>,
-    Path(id): Path<String>,
-) -> ApiResult<Json<Value>> {
-    let project = project(&api, &token, &id).await?;
+pub async fn health(State(api): State<Api>, Found(project): Found) -> ApiResult<Json<Value>> {
     let seen = api.lifecycle.parts().observations(&project.id).await?;
     Ok(Json(json!({"id": project.id, "status": project.status, "health_checks": health_checks(&api, &project, &seen)})))
 }
@@ -128,12 +115,11 @@ pub async fn health(
 #[utoipa::path(get, path = "/platform/projects/{id}/credentials", responses((status = 200, body = CredentialsBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn credentials(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
-    Path(id): Path<String>,
+    Extension(caller): Extension<Arc<Caller>>,
+    Live(project): Live,
 ) -> ApiResult<Json<CredentialsBody>> {
-    let project = live_project(&api, &token, &id).await?;
     let parts = api.lifecycle.parts();
-    people::audit(&parts.store, &parts.clock, &token, "project.credentials", Some(&project.id), &json!({})).await?;
+    api.audit(&caller, "project.credentials", Some(&project), &json!({})).await?;
     let missing = || ApiError::not_found("project", project.id.as_str());
     let set = parts.set_of(&project).map_err(|_| missing())?;
     let secrets = api.lifecycle.secrets(&project.id).await?;

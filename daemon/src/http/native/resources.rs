@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Path, State};
-use axum::{Extension, Json};
+use axum::Json;
+use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::dto::ResourcesBody;
-use super::project;
 use crate::clock::rfc3339;
 use crate::domain::{Bytes, Limits, Project, Resources, per_cent};
 use crate::http::Api;
 use crate::http::error::{ApiResult, ErrorBody};
+use crate::http::gate::Found;
 use crate::lifecycle::HeldService;
-use crate::store::{Budget, Token};
+use crate::store::Budget;
 
 /// What a project was promised and what holds it.
 #[derive(Serialize, ToSchema)]
@@ -68,12 +68,7 @@ pub struct StorageBody {
 
 /// What a project was promised, and what the kernel really holds it to.
 #[utoipa::path(get, path = "/platform/projects/{id}/resources", responses((status = 200, body = HoldingBody), (status = 404, body = ErrorBody)))]
-pub async fn get(
-    State(api): State<Api>,
-    Extension(token): Extension<Token>,
-    Path(id): Path<String>,
-) -> ApiResult<Json<HoldingBody>> {
-    let project = project(&api, &token, &id).await?;
+pub async fn get(State(api): State<Api>, Found(project): Found) -> ApiResult<Json<HoldingBody>> {
     let held = api.lifecycle.held(&project.id).await.ok();
     let budget = api.lifecycle.parts().store.budget(&project.id).await?;
     Ok(Json(HoldingBody {

@@ -1,6 +1,7 @@
 //! A newer version of a probe plugin on trial: beside the running one, then deciding for some projects, then in its place.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -10,14 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::plugins::{ChangesBody, operator, reloaded};
-use crate::domain::ProjectRef;
+use super::plugins::{ChangesBody, reloaded};
+use crate::domain::{Caller, ProjectRef, Role};
 use crate::http::Api;
 use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
-use crate::people;
+use crate::http::gate::project;
 use crate::plugin_host::{Difference, Promoted, ShadowError, ShadowTrial};
-use crate::store::Token;
 
 /// A trial.
 #[derive(Serialize, ToSchema)]
@@ -96,12 +96,11 @@ pub struct PromoteBody {
 #[utoipa::path(get, path = "/platform/plugins/{name}/trial", responses((status = 200, body = TrialBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub async fn get(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(name): Path<String>,
 ) -> ApiResult<Json<TrialBody>> {
-    operator(&token)?;
     let trial = api.lifecycle.parts().plugins.trial(&name).map_err(refused)?;
-    Ok(Json(body(&api, &token, trial).await?))
+    Ok(Json(body(&api, &caller, trial).await?))
 }
 
 /// Begins to ask the version among the candidates beside the running one.
@@ -109,11 +108,10 @@ pub async fn get(
     responses((status = 200, body = TrialBody), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn begin(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(name): Path<String>,
     JsonBody { value, .. }: JsonBody<LastsBody>,
 ) -> ApiResult<Json<TrialBody>> {
-    operator(&token)?;
     if !(1..=86_400).contains(&value.for_s) {
         let message = format!("`for_s` is {}: 1 to 86400 are expected", value.for_s);
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "out_of_range", message));
@@ -121,22 +119,21 @@ pub async fn begin(
     let parts = api.lifecycle.parts();
     let trial = parts.plugins.shadow(&name, Duration::from_secs(value.for_s)).await.map_err(refused)?;
     let detail = json!({"plugin": name, "candidate": trial.candidate, "for_s": value.for_s});
-    people::audit(&parts.store, &parts.clock, &token, "plugin.shadow", None, &detail).await?;
-    Ok(Json(body(&api, &token, trial).await?))
+    api.audit(&caller, "plugin.shadow", None, &detail).await?;
+    Ok(Json(body(&api, &caller, trial).await?))
 }
 
 /// Ends the trial: the running version decides. The answer is what was seen.
 #[utoipa::path(delete, path = "/platform/plugins/{name}/trial", responses((status = 200, body = TrialBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn end(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(name): Path<String>,
 ) -> ApiResult<Json<TrialBody>> {
-    operator(&token)?;
     let parts = api.lifecycle.parts();
     let trial = parts.plugins.end_trial(&name).map_err(refused)?;
-    people::audit(&parts.store, &parts.clock, &token, "plugin.trial_ends", None, &json!({"plugin": name})).await?;
-    Ok(Json(body(&api, &token, trial).await?))
+    api.audit(&caller, "plugin.trial_ends", None, &json!({"plugin": name})).await?;
+    Ok(Json(body(&api, &caller, trial).await?))
 }
 
 /// Lets the version on trial decide for some projects, or for nobody.
@@ -144,11 +141,10 @@ pub async fn end(
     responses((status = 200, body = TrialBody), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn promote(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(name): Path<String>,
     JsonBody { value, .. }: JsonBody<PromoteBody>,
 ) -> ApiResult<Json<TrialBody>> {
-    operator(&token)?;
     if value.percent > 100 {
         let message = format!("`percent` is {}: 0 to 100 are expected", value.percent);
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "out_of_range", message));
@@ -156,13 +152,13 @@ pub async fn promote(
     let parts = api.lifecycle.parts();
     let mut projects = std::collections::BTreeSet::new();
     for id in &value.projects {
-        projects.insert(super::project(&api, &token, id).await?.id);
+        projects.insert(project(&api, &caller, id, Role::ReadOnly).await?.id);
     }
     let promoted = Promoted { projects, percent: value.percent, may_worsen: value.may_worsen };
     let trial = parts.plugins.promote(&name, promoted).map_err(refused)?;
     let detail = json!({"plugin": name, "candidate": trial.candidate, "projects": value.projects, "percent": value.percent});
-    people::audit(&parts.store, &parts.clock, &token, "plugin.promote", None, &detail).await?;
-    Ok(Json(body(&api, &token, trial).await?))
+    api.audit(&caller, "plugin.promote", None, &detail).await?;
+    Ok(Json(body(&api, &caller, trial).await?))
 }
 
 /// Puts the version on trial in the running one's place, for all; `rollback` goes back.
@@ -170,14 +166,13 @@ pub async fn promote(
     responses((status = 200, body = ChangesBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub async fn install(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(name): Path<String>,
 ) -> ApiResult<Json<ChangesBody>> {
-    operator(&token)?;
     let parts = api.lifecycle.parts();
     parts.plugins.install_candidate(&name).await.map_err(refused)?;
-    people::audit(&parts.store, &parts.clock, &token, "plugin.install", None, &json!({"plugin": name})).await?;
-    reloaded(&api, &token).await
+    api.audit(&caller, "plugin.install", None, &json!({"plugin": name})).await?;
+    reloaded(&api, &caller).await
 }
 
 fn refused(error: ShadowError) -> ApiError {
@@ -191,11 +186,11 @@ fn refused(error: ShadowError) -> ApiError {
     ApiError::new(status, code, error.to_string())
 }
 
-async fn body(api: &Api, token: &Token, trial: ShadowTrial) -> ApiResult<TrialBody> {
+async fn body(api: &Api, caller: &Caller, trial: ShadowTrial) -> ApiResult<TrialBody> {
     let ShadowTrial { plugin, running, candidate, version, left, seen } = trial;
     let mut differences = Vec::new();
     for Difference { service, running, candidate, count, project, reason } in seen.differences {
-        let reason = shown(api, token, &project, &reason).await?;
+        let reason = shown(api, caller, &project, &reason).await?;
         let project = reason.as_ref().map(|_| project.into());
         differences.push(DifferenceBody { service: service.to_string(), running, candidate, count, project, reason });
     }
@@ -218,9 +213,9 @@ async fn body(api: &Api, token: &Token, trial: ShadowTrial) -> ApiResult<TrialBo
 }
 
 /// A plugin's words on a project are for its organisation, less the project's secrets.
-async fn shown(api: &Api, token: &Token, id: &ProjectRef, words: &str) -> ApiResult<Option<String>> {
+async fn shown(api: &Api, caller: &Caller, id: &ProjectRef, words: &str) -> ApiResult<Option<String>> {
     let project = api.lifecycle.parts().store.project(id).await?;
-    if project.is_none_or(|project| project.organization_id != token.organization_id) {
+    if project.is_none_or(|project| caller.role_on(&project.organization_id, &project.id).is_none()) {
         return Ok(None);
     }
     Ok(Some(api.lifecycle.secrets(id).await?.redact(words)))

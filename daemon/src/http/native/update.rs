@@ -1,9 +1,11 @@
 //! `PATCH /platform/projects/{id}`: with `?plan=true` it says what would happen, with the plan's hash in `If-Match` it
 //! does it.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -11,14 +13,12 @@ use serde_json::json;
 use utoipa::IntoParams;
 
 use super::dto_update::{PlanBody, UpdateBody, UpdatedBody};
-use super::live_project;
-use crate::domain::ProjectName;
+use crate::domain::{Caller, ProjectName};
 use crate::http::Api;
 use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
+use crate::http::gate::Live;
 use crate::lifecycle::UpdateRequest;
-use crate::people;
-use crate::store::Token;
 
 /// Whether only to look.
 #[derive(Deserialize, IntoParams)]
@@ -39,14 +39,13 @@ pub struct PlanQuery {
         (status = 428, body = ErrorBody), (status = 503, body = ErrorBody), (status = 507, body = ErrorBody)))]
 pub async fn update(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
-    Path(id): Path<String>,
+    Extension(caller): Extension<Arc<Caller>>,
+    Live(project): Live,
     query: Result<Query<PlanQuery>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
     JsonBody { value: body, .. }: JsonBody<UpdateBody>,
 ) -> ApiResult<Response> {
     let Query(PlanQuery { plan }) = query.map_err(|error| ApiError::shape("plan", error.body_text()))?;
-    let project = live_project(&api, &token, &id).await?;
     let name = body.name.map(|name| ProjectName::parse(&name)).transpose();
     let request = UpdateRequest {
         name: name.map_err(|error| ApiError::shape("name", error.to_string()))?,
@@ -65,11 +64,11 @@ pub async fn update(
         return Ok(([(header::ETAG, tag)], Json(PlanBody::of(&plan))).into_response());
     }
     let hash = if_match(&headers)?;
-    let operation = api.lifecycle.update(&project, &request, hash, &token.id).await?;
+    let operation = api.lifecycle.update(&project, &request, hash, &caller.id).await?;
     let parts = api.lifecycle.parts();
     let detail = json!({"name": request.name.as_ref().map(ProjectName::as_str), "template_set": request.template_set,
         "image_set": request.image_set, "services": request.services, "plugins": request.plugins, "resources": body.resources});
-    people::audit(&parts.store, &parts.clock, &token, "project.update", Some(&project.id), &detail).await?;
+    api.audit(&caller, "project.update", Some(&project), &detail).await?;
     let now = parts.store.project(&project.id).await?.unwrap_or(project);
     let status = if operation.is_some() { StatusCode::ACCEPTED } else { StatusCode::OK };
     let answer = UpdatedBody {

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::{Extension, Json};
+use axum::extract::{Query, State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::dto::UsageBody;
 use super::dto_usage::UsageSeriesBody;
-use super::project;
 use crate::domain::in_steps;
 use crate::http::Api;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
-use crate::store::{Grain, Token};
+use crate::http::gate::Found;
+use crate::store::Grain;
 
 /// Points of one answer.
 const POINTS_MAX: i64 = 1_000;
@@ -50,13 +50,11 @@ fn range(query: &UsageQuery) -> Result<(i64, i64, Grain), ApiError> {
 #[utoipa::path(get, path = "/platform/projects/{id}/usage", params(UsageQuery), responses((status = 200, body = UsageSeriesBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub async fn usage(
     State(api): State<Api>,
-    Extension(token): Extension<Token>,
-    Path(id): Path<String>,
+    Found(project): Found,
     query: Result<Query<UsageQuery>, QueryRejection>,
 ) -> ApiResult<Json<UsageSeriesBody>> {
     let Query(query) = query.map_err(|error| ApiError::shape("query", error.body_text()))?;
     let (window_s, step_s, grain) = range(&query)?;
-    let project = project(&api, &token, &id).await?;
     let parts = api.lifecycle.parts();
     let points = parts.store.usage_series(&project.id, grain, parts.clock.now() - window_s * 1000).await?;
     let points = in_steps(points, step_s * 1000);

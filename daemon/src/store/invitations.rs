@@ -1,0 +1,145 @@
+//! Invitations into organisations.
+
+use std::collections::BTreeSet;
+
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::people::{NewUser, insert, role_of, set_project_role, set_role};
+use super::{Result, Store, parse};
+use crate::domain::{ProjectRef, Role, UnixMillis};
+
+/// An invitation, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invitation {
+    /// Random id.
+    pub id: String,
+    /// Into which organisation.
+    pub organization_id: String,
+    /// Whom, in lower case.
+    pub email: String,
+    /// As what.
+    pub role: Role,
+    /// On these projects alone; none: in the whole organisation.
+    pub projects: BTreeSet<ProjectRef>,
+    /// Since when.
+    pub created_at: UnixMillis,
+    /// Until when it can be taken.
+    pub expires_at: UnixMillis,
+}
+
+impl Store {
+    /// Keeps an invitation by the hash of its secret; one to the same address before it ends.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn insert_invitation(&self, invitation: &Invitation, hash: &str) -> Result<()> {
+        let mut tx = self.begin().await?;
+        sqlx::query("UPDATE invitations SET ended_at = $3 WHERE organization_id = $1 AND email = $2 AND ended_at IS NULL")
+            .bind(&invitation.organization_id)
+            .bind(&invitation.email)
+            .bind(invitation.created_at)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query(
+            "INSERT INTO invitations (id, organization_id, email, role, projects, hash, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(&invitation.id)
+        .bind(&invitation.organization_id)
+        .bind(&invitation.email)
+        .bind(invitation.role.as_str())
+        .bind(parse(serde_json::to_string(&invitation.projects))?)
+        .bind(hash)
+        .bind(invitation.created_at)
+        .bind(invitation.expires_at)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await
+    }
+
+    /// The invitations of an organisation that can still be taken, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn invitations(&self, organization: &str, now: UnixMillis) -> Result<Vec<Invitation>> {
+        let rows = sqlx::query(
+            "SELECT * FROM invitations WHERE organization_id = $1 AND ended_at IS NULL AND expires_at > $2 \
+             ORDER BY created_at DESC, id",
+        )
+        .bind(organization)
+        .bind(now)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(invitation).collect()
+    }
+
+    /// The invitation of this secret, if it can still be taken.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn invitation_by_hash(&self, hash: &str, now: UnixMillis) -> Result<Option<Invitation>> {
+        let sql = "SELECT * FROM invitations WHERE hash = $1 AND ended_at IS NULL AND expires_at > $2";
+        let row = sqlx::query(sql).bind(hash).bind(now).fetch_optional(&self.readers).await?;
+        row.as_ref().map(invitation).transpose()
+    }
+
+    /// Withdraws an invitation; whether it was there.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn withdraw_invitation(&self, organization: &str, id: &str, now: UnixMillis) -> Result<bool> {
+        let sql = "UPDATE invitations SET ended_at = $3 WHERE organization_id = $1 AND id = $2 AND ended_at IS NULL";
+        Ok(self.write(sqlx::query(sql).bind(organization).bind(id).bind(now)).await? == 1)
+    }
+
+    /// Takes an invitation for a user, whom `new` makes first; whether it was still there. A role that the user has
+    /// already is not lowered by it.
+    ///
+    /// # Errors
+    /// [`StoreError::Clash`] when `new` has the address of a user.
+    pub async fn take_invitation(
+        &self,
+        taken: &Invitation,
+        user: &str,
+        new: Option<&NewUser<'_>>,
+        now: UnixMillis,
+    ) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        let ended = sqlx::query("UPDATE invitations SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL");
+        if ended.bind(&taken.id).bind(now).execute(&mut *tx).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        if let Some(new) = new {
+            insert(&mut tx, new, now).await?;
+        }
+        if taken.projects.is_empty() {
+            let has = sqlx::query("SELECT role FROM members WHERE organization_id = $1 AND user_id = $2");
+            let has = has.bind(&taken.organization_id).bind(user).fetch_optional(&mut *tx).await?;
+            let has = has.map(|row| role_of(row.get(0))).transpose()?;
+            if has < Some(taken.role) {
+                set_role(&mut tx, &taken.organization_id, user, taken.role, now).await?;
+            }
+        }
+        for project in &taken.projects {
+            let there = sqlx::query("SELECT 1 FROM projects WHERE id = $1 AND organization_id = $2 AND status <> 'DELETED'");
+            if there.bind(project.as_str()).bind(&taken.organization_id).fetch_optional(&mut *tx).await?.is_some() {
+                set_project_role(&mut tx, project, user, taken.role, now).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+fn invitation(row: &AnyRow) -> Result<Invitation> {
+    Ok(Invitation {
+        id: row.get("id"),
+        organization_id: row.get("organization_id"),
+        email: row.get("email"),
+        role: role_of(row.get("role"))?,
+        projects: parse(serde_json::from_str(row.get("projects")))?,
+        created_at: row.get("created_at"),
+        expires_at: row.get("expires_at"),
+    })
+}
