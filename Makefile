@@ -6,9 +6,11 @@ CARGO ?= cargo
 TARGETS ?=
 BIN := target/debug/supamanager
 PLUGINS := target/plugins
+# Plugins that only the tests load.
+GUESTS := target/guests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down run build plugins sandbox test soak bench fmt verify-upstream toolchain
+.PHONY: help demo demo-down run build plugins guests sandbox test soak bench fmt verify-upstream toolchain
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +30,10 @@ build: toolchain
 plugins: build ## Build the shipped plugins into target/plugins
 	@sh tests/setup/wasm.sh
 	$(BIN) plugin build --shipped --out $(PLUGINS) plugins/*
+
+guests: build
+	@sh tests/setup/wasm.sh
+	$(BIN) plugin build --shipped --out $(GUESTS) tests/guests/*
 
 sandbox: ## Build the sandbox images from Debian packages (cached by content)
 	@sh tests/setup/engine.sh start

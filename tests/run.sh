@@ -42,7 +42,7 @@ sum() { sed -n "$1" "$2" | awk '{total += $1} END {print total + 0}'; }
 # which are another cargo's.
 program() { sed -n "s#.*(\(target/.*/$1-[0-9a-f]*\))\$#$PWD/\1#p" "$out/programs"; }
 it() { "$(program it)" -q "$@"; }
-compiled() { make --no-print-directory plugins && "$cargo" test --locked --workspace --test='*' --no-run 2>"$out/programs"; }
+compiled() { make --no-print-directory plugins guests && "$cargo" test --locked --workspace --test='*' --no-run 2>"$out/programs"; }
 
 # The same suites on PostgreSQL.
 on_postgres() { (SUPAMANAGER_TEST_DATABASE_URL=$(sh tests/setup/postgres.sh url) && export SUPAMANAGER_TEST_DATABASE_URL && "$@"); }

@@ -82,6 +82,15 @@ const DESCRIBE: &str = "(func (export \"describe\") (result i32)
         (i32.store (i32.const 1040) (i32.const 16)) (i32.store (i32.const 1044) (i32.const 5))
         (i32.const 1024))";
 
+/// A component called `zebra`, which is the neighbour of one called `guest`.
+pub fn zebra(world: &str, export: &str) -> Vec<u8> {
+    let describe = "(func (export \"describe\") (result i32)
+        (i32.store (i32.const 1024) (i32.const 5000)) (i32.store (i32.const 1028) (i32.const 5))
+        (i32.store (i32.const 1032) (i32.const 32)) (i32.store (i32.const 1036) (i32.const 5))
+        (i32.store (i32.const 1040) (i32.const 16)) (i32.store (i32.const 1044) (i32.const 5)) (i32.const 1024))";
+    component_describing(world, "", &format!("(data (i32.const 5000) \"zebra\") {export}"), describe)
+}
+
 /// A component of the contract's world out of imports and exports as text. Beside them there are `$log` (any
 /// number of bytes from address 16), `$ok` (an empty list, no error), `describe` and what the ABI asks for.
 pub fn component(world: &str, imports: &str, exports: &str) -> Vec<u8> {

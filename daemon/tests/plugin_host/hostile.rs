@@ -45,7 +45,7 @@ fn is_limit(error: &HookError, wanted: &str, words: &[&str]) {
     }
 }
 
-const ENDLESS: &str = "(loop $again (br $again)) (unreachable)";
+pub const ENDLESS: &str = "(loop $again (br $again)) (unreachable)";
 
 /// How long a sleep of one millisecond took at worst while `guests` ran.
 async fn worst_nap<T>(guests: impl Future<Output = T>) -> (T, Duration) {
@@ -110,7 +110,7 @@ async fn endless_recursion_is_a_trap() {
 }
 
 /// `ok` with one file whose content is so many bytes of memory: list at 4096, {path ptr, len, mode, content ptr, len}.
-fn file_of(bytes: u32) -> String {
+pub fn file_of(bytes: u32) -> String {
     let pages = bytes / 65_536 + 2;
     format!(
         "(drop (memory.grow (i32.const {pages})))

@@ -5,7 +5,7 @@
 mod access;
 mod accounts;
 mod book;
-mod enduring;
+mod conformance;
 mod example;
 mod frozen;
 mod guests;
