@@ -3,6 +3,7 @@
 mod hooks;
 mod tools;
 mod trials;
+mod verdicts;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
