@@ -20,11 +20,11 @@ use tokio_util::task::TaskTracker;
 use crate::backend::docker::DockerBackend;
 use crate::backend::{Backend, Traced};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::domain::{InstallationId, Secret};
 use crate::http::{Api, router};
 use crate::lifecycle::{Failpoints, Foundations, Lifecycle, Parts, purge};
-use crate::people::People;
+use crate::people::{People, Rules};
 use crate::plugin_host::{HostConfig, Leave, PluginHost, egress_of_plugins};
 use crate::reach::{Network, Wire};
 use crate::secrets::{MasterKey, new_hex};
@@ -121,11 +121,12 @@ pub async fn serve_on(
     tasks.spawn(notify::run(notifier, told, plugins, news, parts.metrics.clone(), stop.clone()));
     tracing::info!(listen = %listener.local_addr()?, data_dir = %parts.config.data_dir.display(), "supamanager serves");
     parts.store.chain_audit().await?;
-    let people = People::new(parts.store.clone(), parts.clock.clone(), &parts.key, parts.config.people.rules());
+    let people = People::new(parts.store.clone(), parts.clock.clone(), &parts.key, rules_of_people(&parts.config));
     if let Some(secret) = people.begin_setup().await? {
         let link = format!("http://{}/setup?token={}", listener.local_addr()?, secret.expose());
         tracing::info!(link, "nobody has an account yet: open this link once, or run `supamanager user create`");
     }
+    tasks.spawn(forget_sessions(people.clone(), stop.clone()));
     let api = Api::new(lifecycle.clone(), people, &parts.config.limits);
     let serving =
         axum::serve(listener, router(api).into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown({
@@ -152,6 +153,22 @@ pub async fn serve_on(
     parts.store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the configuration says of people.
+pub fn rules_of_people(config: &Config) -> Rules {
+    let config::People { access_s, session_s, invitation_s, tries_per_minute } = config.people;
+    Rules { access_s, session_s, invitation_s, tries_per_minute }
+}
+
+/// Sessions that ended long ago go once an hour.
+async fn forget_sessions(people: People, stop: CancellationToken) {
+    let mut every = tokio::time::interval(Duration::from_secs(3600));
+    while stop.run_until_cancelled(every.tick()).await.is_some() {
+        if let Err(error) = people.forget_sessions().await {
+            tracing::warn!(%error, "sessions that ended could not be forgotten");
+        }
+    }
 }
 
 fn docker(config: &Config, clock: &Clock) -> anyhow::Result<Outside> {

@@ -37,6 +37,7 @@ CREATE TABLE invitations (
     email           TEXT NOT NULL,
     role            TEXT NOT NULL,
     projects        TEXT NOT NULL,
+    invited_by      TEXT NOT NULL,
     hash            TEXT NOT NULL UNIQUE,
     created_at      BIGINT NOT NULL,
     expires_at      BIGINT NOT NULL,
@@ -81,8 +82,17 @@ UPDATE organizations SET number = (SELECT COUNT(*) FROM organizations o WHERE o.
 CREATE UNIQUE INDEX organizations_by_number ON organizations (number);
 
 -- Whoever keeps a key may be a session of a user, which is no token.
-ALTER TABLE idempotency_keys DROP CONSTRAINT idempotency_keys_token_id_fkey;
-ALTER TABLE idempotency_keys RENAME COLUMN token_id TO caller;
+CREATE TABLE idempotency_keys_of_callers (
+    caller      TEXT NOT NULL,
+    key_hash    TEXT NOT NULL,
+    body_hash   TEXT NOT NULL,
+    project_id  TEXT NOT NULL REFERENCES projects (id),
+    created_at  BIGINT NOT NULL,
+    PRIMARY KEY (caller, key_hash)
+);
+INSERT INTO idempotency_keys_of_callers SELECT token_id, key_hash, body_hash, project_id, created_at FROM idempotency_keys;
+DROP TABLE idempotency_keys;
+ALTER TABLE idempotency_keys_of_callers RENAME TO idempotency_keys;
 
 -- Every line holds the hash of itself and of the line before it. Lines of before have none until the daemon starts.
 ALTER TABLE audit RENAME COLUMN token_id TO caller;

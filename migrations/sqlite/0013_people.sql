@@ -37,6 +37,7 @@ CREATE TABLE invitations (
     email           TEXT NOT NULL,
     role            TEXT NOT NULL,
     projects        TEXT NOT NULL,
+    invited_by      TEXT NOT NULL,
     hash            TEXT NOT NULL UNIQUE,
     created_at      BIGINT NOT NULL,
     expires_at      BIGINT NOT NULL,

@@ -45,7 +45,8 @@ def the_readme_has_every_setting_with_its_default():
 
 
 def the_readme_names_every_route():
-    router = _read("daemon/src/http/router.rs")
+    # The native dialect alone: the others' routes are their contract's.
+    router = _read("daemon/src/http/router.rs").split("MANAGEMENT, management:")[0]
     blocks = re.findall(r'^    "(/\S*)" \{(.*?)(?: \}|\n    \})$', router, re.MULTILINE | re.DOTALL)
     served = {(method.upper(), path) for path, block in blocks for method in re.findall(r"\b(get|post|put|patch|delete) [A-Z]", block)}
     assert len(served) >= 60, f"only {len(served)} routes were found"

@@ -11,6 +11,7 @@ mod images;
 mod keeping;
 mod kills;
 mod lifecycle;
+mod management;
 mod many;
 mod mutants;
 mod notify;

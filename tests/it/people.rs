@@ -47,6 +47,8 @@ async fn somebody_is_invited_signs_in_and_makes_a_token() {
     let token = Api::new(&owner.url, made.body["access_token"].as_str().expect("the token"));
     assert_eq!(token.get("/platform/me").await.body["organizations"][0]["role"], "read-only");
     assert_eq!(code(&token.post("/platform/tokens", json!({"name": "more"})).await), (403, "session_needed"));
+    assert_eq!(code(&token.get("/platform/tokens").await), (403, "scope"));
+    assert_eq!(ann.post("/platform/tokens", json!({"name": "none", "projects": []})).await.body["field"], "projects");
     let listed = ann.get("/platform/tokens").await.body;
     let hint = listed["tokens"][0]["hint"].as_str().expect("a hint");
     assert!(token.token.starts_with(&hint[..8]) && token.token.ends_with(&hint[hint.len() - 4..]), "{hint}");
@@ -63,6 +65,7 @@ async fn somebody_is_invited_signs_in_and_makes_a_token() {
     assert_eq!(code(&ann.get("/platform/audit?organization_id=default").await), (403, "role_too_low"));
     let lines = ann.get("/platform/audit?organization_id=acme").await.body["lines"].clone();
     assert_eq!((&lines[0]["action"], &lines[0]["caller_name"]), (&json!("organization.create"), &json!("ann@example.org")));
+    assert_eq!(code(&ann.get("/platform/audit?organization_id=acme&verify=true").await), (403, "operator_only"));
     let all = owner.get("/platform/audit?verify=true").await.body;
     assert_eq!(all["chain"]["whole"], true, "{all:#}");
     assert_eq!(all["lines"][0]["hash"], all["chain"]["head"]);

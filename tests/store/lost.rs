@@ -29,6 +29,7 @@ fn adoption(number: u16) -> Adoption {
             stack_operation: Some(rendered_by.id.clone()),
             created_at: 5,
             updated_at: 9,
+            number: 0,
             activated_at: Some(6),
             deleted_at: None,
         },

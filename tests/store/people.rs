@@ -67,6 +67,9 @@ async fn an_organisation_that_has_an_owner_keeps_one() {
         assert!(matches!(refused, Err(StoreError::Transition(_))), "{refused:?}");
     }
     assert!(matches!(store.set_disabled("one", true, 2).await, Err(StoreError::Transition(_))));
+    user(&store, "own", &[]).await;
+    store.insert_organization("theirs", "Theirs", Some("own"), 2).await.expect("made");
+    store.set_disabled("own", true, 2).await.expect("nobody is kept in by an organisation of their own");
     user(&store, "two", &[("default", Role::Owner)]).await;
     store.set_disabled("two", true, 3).await.expect("one is left");
     assert!(matches!(store.set_member("default", "one", None, 4).await, Err(StoreError::Transition(_))), "two is shut out");
@@ -101,6 +104,7 @@ fn invitation(id: &str, role: Role, projects: BTreeSet<supamanager::domain::Proj
         email: "new@example.org".to_owned(),
         role,
         projects,
+        invited_by: "f".to_owned(),
         created_at: 1,
         expires_at: 50,
     }
@@ -122,6 +126,15 @@ async fn an_invitation_is_taken_once_and_lowers_nobody() {
     let lower = invitation("lower", Role::ReadOnly, BTreeSet::new());
     store.insert_invitation(&lower, "3").await.expect("kept");
     assert!(store.take_invitation(&lower, "new", None, 5).await.expect("taken"));
+    let less = invitation("less", Role::ReadOnly, [project_ref(0)].into());
+    store.set_project_member(&project_ref(0), "new", Some(Role::Developer), 5).await.expect("set");
+    store.insert_invitation(&less, "5").await.expect("kept");
+    assert!(store.take_invitation(&less, "new", None, 5).await.expect("taken"));
+    assert_eq!(store.members("default").await.expect("read")[0].projects, [(project_ref(0), Role::Developer)].into());
+    let open = invitation("open", Role::Owner, BTreeSet::new());
+    store.insert_invitation(&open, "6").await.expect("kept");
+    store.set_member("default", "new", Some(Role::Developer), 5).await.expect("set");
+    assert!(store.invitation_by_hash("6", 6).await.expect("read").is_none(), "what was promised ends with what they were");
     let alone = invitation("alone", Role::Owner, [project_ref(0), project_ref(1)].into());
     store.insert_invitation(&alone, "4").await.expect("kept");
     assert!(store.take_invitation(&alone, "new", None, 6).await.expect("taken"), "the project that is not there is left out");
@@ -130,16 +143,18 @@ async fn an_invitation_is_taken_once_and_lowers_nobody() {
     assert!(!store.withdraw_invitation("default", "alone", 7).await.expect("asked"));
 }
 
-async fn session(store: &Store, id: &str, refresh: &str, now: UnixMillis) {
+async fn session(store: &Store, id: &str, password: &str, refresh: &str, now: UnixMillis) {
     let session = Session { id: id.to_owned(), user_id: "ann".to_owned(), expires_at: 1_000 };
-    store.begin_session(&session, refresh, now).await.expect("begun");
+    let begun = store.begin_session(&session, password, refresh, now).await.expect("asked");
+    assert_eq!(begun, password != "wrong");
 }
 
 #[tokio::test]
 async fn a_refresh_token_that_comes_again_ends_its_session() {
     let (store, _database) = founded().await;
     user(&store, "ann", &[("default", Role::ReadOnly)]).await;
-    session(&store, "s", "r1", 0).await;
+    session(&store, "x", "wrong", "r0", 0).await;
+    session(&store, "s", "$argon2id$", "r1", 0).await;
     let caller = store.caller_of_session("s", 1).await.expect("read").expect("the caller");
     assert_eq!((caller.role_in("default"), caller.home.as_str()), (Some(Role::ReadOnly), "default"));
     let refresh = |shown: &'static str, next: &'static str, now| store.refresh_session(shown, next, 10, now);
@@ -150,13 +165,13 @@ async fn a_refresh_token_that_comes_again_ends_its_session() {
     assert!(matches!(refresh("r1", "r5", 16).await, Ok(Refreshed::Reused(_))));
     assert!(matches!(refresh("r4", "r6", 17).await, Ok(Refreshed::Nothing)), "the thief's or the user's: both are out");
     assert!(store.caller_of_session("s", 17).await.expect("read").is_none());
-    session(&store, "t", "q1", 20).await;
+    session(&store, "t", "$argon2id$", "q1", 20).await;
     assert!(matches!(refresh("q1", "q2", 1_000).await, Ok(Refreshed::Nothing)), "a session ends whatever is refreshed");
-    session(&store, "u", "p1", 30).await;
+    session(&store, "u", "$argon2id$", "p1", 30).await;
     store.set_password("ann", "another", 40).await.expect("set");
     assert!(matches!(refresh("p1", "p2", 41).await, Ok(Refreshed::Nothing)), "another password ends all sessions");
-    assert_eq!(store.forget_sessions(41).await.expect("forgotten"), 2, "those that ended before");
-    assert_eq!(store.forget_sessions(2_000).await.expect("forgotten"), 1);
+    assert_eq!(store.forget_sessions(40).await.expect("forgotten"), 1, "the one that ended before");
+    assert_eq!(store.forget_sessions(2_000).await.expect("forgotten"), 2);
 }
 
 fn done(id: &str, organization: Option<&str>) -> AuditEntry {

@@ -3,12 +3,13 @@
 
 use anyhow::bail;
 use clap::Subcommand;
+use serde_json::json;
 
 use crate::app::{self, Lock, Opened};
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
 use crate::domain::{Scope, Secret};
-use crate::people::{NewToken, create_token};
+use crate::people::{Done, NewToken, People, create_token};
 
 /// What can be done with tokens.
 #[derive(Subcommand)]
@@ -41,12 +42,13 @@ pub enum TokenCommand {
 pub async fn run(command: TokenCommand, config: &Config, secret: Option<Secret<String>>) -> anyhow::Result<()> {
     let clock = Clock::system();
     let opened = app::open(config, secret, &clock, Lock::Leave).await?;
-    let done = carried_out(command, &opened, &clock).await;
+    let people = People::new(opened.store.clone(), clock.clone(), &opened.key, app::rules_of_people(config));
+    let done = carried_out(command, &opened, &people, &clock).await;
     opened.store.close().await;
     done
 }
 
-async fn carried_out(command: TokenCommand, opened: &Opened, clock: &Clock) -> anyhow::Result<()> {
+async fn carried_out(command: TokenCommand, opened: &Opened, people: &People, clock: &Clock) -> anyhow::Result<()> {
     match command {
         TokenCommand::Create { name, organization, life } => {
             if !opened.store.organizations().await?.iter().any(|one| one.id == organization) {
@@ -59,7 +61,11 @@ async fn carried_out(command: TokenCommand, opened: &Opened, clock: &Clock) -> a
                 scope: Scope::default(),
                 life_s: life.map(|life| life.as_secs()),
             };
-            println!("{}", create_token(&opened.store, clock, new).await?.secret.expose());
+            let made = create_token(&opened.store, clock, new).await?;
+            let detail = json!({"token": made.token.id, "name": made.token.name});
+            let done = Done { action: "token.create", organization: Some(&organization), project: None, detail: &detail };
+            people.audit_here(done).await?;
+            println!("{}", made.secret.expose());
         }
         TokenCommand::List => {
             for token in opened.store.tokens().await? {
@@ -73,6 +79,8 @@ async fn carried_out(command: TokenCommand, opened: &Opened, clock: &Clock) -> a
             if !opened.store.revoke_token(&id, None, clock.now()).await? {
                 bail!("there is no token `{id}`: `supamanager token list` shows them");
             }
+            let detail = json!({"token": id});
+            people.audit_here(Done { action: "token.revoke", organization: None, project: None, detail: &detail }).await?;
         }
     }
     Ok(())

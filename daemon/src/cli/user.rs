@@ -59,13 +59,13 @@ pub enum UserCommand {
 pub async fn run(command: UserCommand, config: &Config, secret: Option<Secret<String>>) -> anyhow::Result<()> {
     let clock = Clock::system();
     let opened = app::open(config, secret, &clock, Lock::Leave).await?;
-    let people = People::new(opened.store.clone(), clock.clone(), &opened.key, config.people.rules());
-    let done = carried_out(command, &opened, &people, &clock).await;
+    let people = People::new(opened.store.clone(), clock.clone(), &opened.key, app::rules_of_people(config));
+    let done = carried_out(command, &opened, &people).await;
     opened.store.close().await;
     done
 }
 
-async fn carried_out(command: UserCommand, opened: &Opened, people: &People, clock: &Clock) -> anyhow::Result<()> {
+async fn carried_out(command: UserCommand, opened: &Opened, people: &People) -> anyhow::Result<()> {
     match command {
         UserCommand::Create { email, name, role, organization } => {
             let known = || Role::ALL.map(Role::as_str).join(", ");
@@ -83,15 +83,10 @@ async fn carried_out(command: UserCommand, opened: &Opened, people: &People, clo
             }
         }
         UserCommand::Password { email } => people.set_password(&email, password()?).await?,
-        UserCommand::Disable { email } => opened.store.set_disabled(&id(opened, &email).await?, true, clock.now()).await?,
-        UserCommand::Enable { email } => opened.store.set_disabled(&id(opened, &email).await?, false, clock.now()).await?,
+        UserCommand::Disable { email } => people.set_disabled(&email, true).await?,
+        UserCommand::Enable { email } => people.set_disabled(&email, false).await?,
     }
     Ok(())
-}
-
-async fn id(opened: &Opened, email: &str) -> anyhow::Result<String> {
-    let found = opened.store.user_by_email(&email.trim().to_lowercase()).await?;
-    Ok(found.with_context(|| format!("--email is `{email}`: there is no user of this address"))?.0.id)
 }
 
 fn password() -> anyhow::Result<Secret<String>> {

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::people::Rules;
-
 /// Sessions, invitations, and tries of passwords.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -21,13 +19,5 @@ pub struct People {
 impl Default for People {
     fn default() -> Self {
         Self { access_s: 3600, session_s: 30 * 24 * 3600, invitation_s: 7 * 24 * 3600, tries_per_minute: 10 }
-    }
-}
-
-impl People {
-    /// The same for the module that keeps them.
-    pub fn rules(&self) -> Rules {
-        let Self { access_s, session_s, invitation_s, tries_per_minute } = *self;
-        Rules { access_s, session_s, invitation_s, tries_per_minute }
     }
 }

@@ -109,6 +109,14 @@ impl Caller {
         self.organizations.keys().filter_map(|id| Some((id.as_str(), self.role_in(id)?)))
     }
 
+    /// How an operation that it ended says so.
+    pub fn spoken(&self) -> String {
+        match self.proof {
+            Proof::Token => format!("token {}", self.name),
+            Proof::Session => self.name.clone(),
+        }
+    }
+
     fn outside(&self, organization: &str) -> bool {
         self.scope.organization_id.as_ref().is_some_and(|only| only != organization)
     }

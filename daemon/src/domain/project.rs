@@ -114,6 +114,8 @@ pub struct LastError {
 pub struct Project {
     /// The id.
     pub id: ProjectRef,
+    /// What dialects with numeric ids call it, from 1; 0 for one that the store does not know.
+    pub number: i64,
     /// What the user called it.
     pub name: String,
     /// Slug of the owning organisation.

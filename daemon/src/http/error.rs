@@ -57,6 +57,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what} `{id}`"))
     }
 
+    /// Another 404 in place of this one; every other error stays.
+    pub fn or_missing(self, missing: impl FnOnce() -> Self) -> Self {
+        if self.status == StatusCode::NOT_FOUND { missing() } else { self }
+    }
+
     /// 400: the shape is wrong.
     pub fn shape(field: &str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", message).field(field)
@@ -123,6 +128,7 @@ impl From<StoreError> for ApiError {
         match error {
             // Whoever asks again reaches the daemon that took over.
             StoreError::LeaseLost => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string()),
+            StoreError::Transition(why) => Self::new(StatusCode::CONFLICT, "wrong_state", why),
             error => internal("store", &error.to_string()),
         }
     }

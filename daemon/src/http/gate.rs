@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::Api;
 use super::error::{ApiError, ApiResult};
 use super::need::{Need, Route};
-use super::router::NATIVE;
+use super::router::{MANAGEMENT, NATIVE};
 use crate::domain::{Caller, Project, ProjectRef, ProjectStatus, Role};
 
 /// The organisation that is there from the first start: the operator's, and whose a lost project is when nothing tells.
@@ -27,6 +27,9 @@ pub struct Found(pub Project);
 /// The same, and not deleted.
 pub struct Live(pub Project);
 
+/// The same for dialects that know no deleted project: it is not there.
+pub struct There(pub Project);
+
 /// Lets a request through when its caller may; handlers find caller and project as extensions.
 pub async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     match check(&api, &mut request).await {
@@ -38,7 +41,7 @@ pub async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> 
 async fn check(api: &Api, request: &mut Request) -> ApiResult<()> {
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
     // Another method of a known path: the router answers 405 by itself.
-    let Some(need) = need_of(NATIVE, request.method(), &path) else { return Ok(()) };
+    let Some(need) = need_of(request.method(), &path) else { return Ok(()) };
     if need == Need::Nothing {
         return Ok(());
     }
@@ -65,11 +68,11 @@ async fn check(api: &Api, request: &mut Request) -> ApiResult<()> {
     Ok(())
 }
 
-fn need_of(routes: &[Route], method: &Method, path: &str) -> Option<Need> {
+fn need_of(method: &Method, path: &str) -> Option<Need> {
     // axum answers HEAD with what answers GET.
     let method = if method == Method::HEAD { Method::GET } else { method.clone() };
     let wanted = |route: &&Route| route.path == path && route.method.eq_ignore_ascii_case(method.as_str());
-    routes.iter().find(wanted).map(|route| route.need)
+    NATIVE.iter().chain(MANAGEMENT).find(wanted).map(|route| route.need)
 }
 
 async fn parameter(request: &mut Request, name: &str) -> String {
@@ -138,13 +141,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Live {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for There {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let Found(project) = Found::from_request_parts(parts, state).await?;
+        if project.status == ProjectStatus::Deleted {
+            return Err(ApiError::not_found("project", project.id.as_str()));
+        }
+        Ok(Self(project))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_need_is_found_by_method_and_path() {
-        let need = |method: Method, path: &str| need_of(NATIVE, &method, path);
+        let need = |method: Method, path: &str| need_of(&method, path);
         assert_eq!(need(Method::GET, "/platform/projects/{id}"), Some(Need::Project(Role::ReadOnly)));
         assert_eq!(need(Method::HEAD, "/platform/projects/{id}"), Some(Need::Project(Role::ReadOnly)));
         assert_eq!(need(Method::DELETE, "/platform/projects/{id}"), Some(Need::Project(Role::Administrator)));
@@ -154,7 +169,7 @@ mod tests {
 
     #[test]
     fn paths_have_the_parameter_that_their_need_reads() {
-        for Route { method, path, need } in NATIVE {
+        for Route { method, path, need } in NATIVE.iter().chain(MANAGEMENT) {
             let wanted = match need {
                 Need::Project(_) => "{id}",
                 Need::Organization(_) => "{slug}",

@@ -3,6 +3,7 @@
 mod body;
 mod error;
 mod gate;
+mod management;
 pub mod native;
 mod need;
 mod openapi;
@@ -21,7 +22,7 @@ use crate::people::{Done, People, PeopleError};
 
 pub use need::{Need, Route};
 pub use openapi::document;
-pub use router::{NATIVE, router};
+pub use router::{MANAGEMENT, NATIVE, router};
 
 /// What every handler sees. Cheap to clone.
 #[derive(Clone)]

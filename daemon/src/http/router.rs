@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::error::ApiError;
 use super::need::Need::{Known, Nothing, Operator, Organization, Project, Told};
 use super::need::{Route, routes};
-use super::{Api, gate, native, setup, system};
+use super::{Api, gate, management, native, setup, system};
 use crate::domain::Role::{Administrator, Developer, Owner, ReadOnly};
 
 routes! {
@@ -44,9 +44,9 @@ routes! {
     "/platform/projects/{id}/events" { get Project(ReadOnly) => native::events::events }
     "/platform/projects/{id}/operations" { get Project(ReadOnly) => native::operations::list }
     "/platform/operations/{operation}" { get Told(ReadOnly) => native::operations::get }
-    "/platform/lost-projects" { get Known => native::lost::list }
-    "/platform/lost-projects/{id}" { delete Told(Administrator) => native::lost::purge }
-    "/platform/lost-projects/{id}/adopt" { post Told(Administrator) => native::lost::adopt }
+    "/platform/lost-projects" { get Operator(Administrator) => native::lost::list }
+    "/platform/lost-projects/{id}" { delete Operator(Administrator) => native::lost::purge }
+    "/platform/lost-projects/{id}/adopt" { post Operator(Administrator) => native::lost::adopt }
     "/platform/notifications" { get Known => native::notifications::list }
     "/platform/sessions" { post Nothing => native::sessions::begin, delete Known => native::sessions::end }
     "/platform/sessions/refresh" { post Nothing => native::sessions::refresh }
@@ -91,10 +91,37 @@ routes! {
     "/platform/plugins/{name}/rollback" { post Operator(Owner) => native::plugins::rollback }
 }
 
+routes! {
+    /// Supabase's Management API, as far as it is served.
+    MANAGEMENT, management:
+    "/v1/profile" { get Known => management::organizations::profile }
+    "/v1/organizations" { get Known => management::organizations::list, post Known => management::organizations::create }
+    "/v1/organizations/{slug}" { get Organization(ReadOnly) => management::organizations::get }
+    "/v1/organizations/{slug}/members" { get Organization(ReadOnly) => management::organizations::members }
+    "/v1/projects" { get Known => management::projects::list, post Told(Administrator) => management::projects::create }
+    "/v1/projects/{id}" {
+        get Project(ReadOnly) => management::projects::get,
+        patch Project(Administrator) => management::projects::rename,
+        delete Project(Administrator) => management::projects::delete,
+    }
+    "/v1/projects/{id}/health" { get Project(ReadOnly) => management::health::health }
+    "/v1/projects/{id}/pause" { post Project(Administrator) => management::projects::pause }
+    "/v1/projects/{id}/restore" { get Project(ReadOnly) => management::projects::restorable, post Project(Administrator) => management::projects::restore }
+    "/v1/projects/{id}/restore/cancel" { post Project(Administrator) => management::projects::cancel_restore }
+    "/v1/projects/{id}/api-keys" { get Project(Developer) => management::keys::list, post Project(Administrator) => management::keys::unchangeable }
+    "/v1/projects/{id}/api-keys/legacy" { get Project(ReadOnly) => management::keys::legacy, put Project(Administrator) => management::keys::set_legacy }
+    "/v1/projects/{id}/api-keys/{key}" {
+        get Project(Developer) => management::keys::get,
+        patch Project(Administrator) => management::keys::unchangeable,
+        delete Project(Administrator) => management::keys::unchangeable,
+    }
+}
+
 /// Everything that is served.
 pub fn router(api: Api) -> Router {
     let body_limit = api.lifecycle.parts().config.limits.body_bytes;
     native()
+        .merge(management())
         .layer(from_fn_with_state(api.clone(), gate::admit))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
@@ -131,8 +158,10 @@ async fn bounded_headers(request: Request, next: Next) -> Response {
     ApiError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", message).into_response()
 }
 
-async fn nothing_here() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "no_route", "nothing is served here: see /openapi.json")
+async fn nothing_here(uri: Uri) -> Response {
+    management::not_served(&uri).unwrap_or_else(|| {
+        ApiError::new(StatusCode::NOT_FOUND, "no_route", "nothing is served here: see /openapi.json").into_response()
+    })
 }
 
 async fn wrong_method() -> ApiError {

@@ -160,6 +160,7 @@ impl Lifecycle {
             stack_operation: None,
             created_at: told.as_ref().map_or(now, |told| told.created_at),
             updated_at: now,
+            number: 0,
             activated_at: None,
             deleted_at: None,
         };
@@ -282,6 +283,7 @@ impl Lifecycle {
             stack_operation: Some(told.stack_operation.clone()),
             created_at: told.created_at,
             updated_at: self.parts.clock.now(),
+            number: 0,
             activated_at: Some(told.activated_at.unwrap_or(told.created_at)),
             deleted_at: None,
         }

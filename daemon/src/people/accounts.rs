@@ -1,10 +1,11 @@
 //! Users, and how somebody becomes one: on the machine itself, by the link of the first start, or invited.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde_json::json;
 
-use super::{Done, People, PeopleError, hash, secret_to_show};
+use super::{Done, People, PeopleError, hash, passwords, secret_to_show};
 use crate::domain::{Caller, Organization, ProjectRef, Role, Secret};
 use crate::secrets::new_uuid;
 use crate::store::{Invitation, NewUser};
@@ -13,6 +14,11 @@ use crate::store::{Invitation, NewUser};
 const EMAIL_BYTES_MAX: usize = 254;
 /// The longest name of a user or an organisation, in characters.
 const NAME_CHARS_MAX: usize = 256;
+/// How long the link of the first start is good for, in milliseconds.
+const SETUP_MS: i64 = 3600 * 1000;
+/// How long a session is known after its end, in milliseconds: a week, in which a refresh token that comes again is told apart.
+const FORGET_MS: i64 = 7 * 24 * 3600 * 1000;
+const OTHER_LINK: &str = "this is not the link of this start: the daemon's log has it";
 /// The longest slug.
 const SLUG_BYTES_MAX: usize = 40;
 
@@ -55,9 +61,8 @@ impl People {
         let roles = [(organization, role)];
         let user = NewUser { id: &id, email: &email, name: account.name.trim(), password: &password, roles: &roles };
         self.store.insert_user(&user, self.clock.now()).await?;
-        let detail = json!({"role": role});
-        let done = Done { action: "user.create", organization: Some(organization), project: None, detail: &detail };
-        self.audit_as(&id, &email, done).await?;
+        let detail = json!({"user": id, "email": email, "role": role});
+        self.audit_here(Done { action: "user.create", organization: Some(organization), project: None, detail: &detail }).await?;
         Ok(id)
     }
 
@@ -70,7 +75,7 @@ impl People {
             return Ok(None);
         }
         let (secret, hash) = secret_to_show("")?;
-        Ok(self.setup.set(hash).is_ok().then_some(secret))
+        Ok(self.setup.set((hash, self.clock.now())).is_ok().then_some(secret))
     }
 
     /// Whether this is the secret of that link, and it is still good for something.
@@ -83,8 +88,12 @@ impl People {
         }
         // Hashes are compared: how long it takes says nothing of the secret.
         match self.setup.get() {
-            Some(known) if *known == hash(shown) => Ok(()),
-            _ => Err(PeopleError::Unknown("this is not the link of this start: the daemon's log has it")),
+            Some((known, _)) if *known != hash(shown) => Err(PeopleError::Unknown(OTHER_LINK)),
+            Some((_, since)) if self.clock.now() - since <= SETUP_MS => Ok(()),
+            Some(_) => {
+                Err(PeopleError::Unknown("this link is older than an hour: the next start of the daemon logs another one"))
+            }
+            _ => Err(PeopleError::Unknown(OTHER_LINK)),
         }
     }
 
@@ -114,8 +123,29 @@ impl People {
         let (user, _) = found.ok_or(PeopleError::Unknown("there is no user of this address"))?;
         let hash = self.passwords.hash(password).await?;
         self.store.set_password(&user.id, &hash, self.clock.now()).await?;
-        let done = Done { action: "user.password", organization: None, project: None, detail: &json!({}) };
-        self.audit_as(&user.id, &user.email, done).await
+        let detail = json!({"user": user.id, "email": user.email});
+        self.audit_here(Done { action: "user.password", organization: None, project: None, detail: &detail }).await
+    }
+
+    /// Shuts a user out, or lets them in again.
+    ///
+    /// # Errors
+    /// [`PeopleError::Unknown`] when there is no such user, [`PeopleError::Refused`] when nobody would own `default`.
+    pub async fn set_disabled(&self, email: &str, disabled: bool) -> Result<(), PeopleError> {
+        let found = self.store.user_by_email(&email.trim().to_lowercase()).await?;
+        let (user, _) = found.ok_or(PeopleError::Unknown("there is no user of this address"))?;
+        self.store.set_disabled(&user.id, disabled, self.clock.now()).await?;
+        let action = if disabled { "user.disable" } else { "user.enable" };
+        let detail = json!({"user": user.id, "email": user.email});
+        self.audit_here(Done { action, organization: None, project: None, detail: &detail }).await
+    }
+
+    /// Forgets sessions that ended long ago.
+    ///
+    /// # Errors
+    /// [`PeopleError::Store`].
+    pub async fn forget_sessions(&self) -> Result<u64, PeopleError> {
+        Ok(self.store.forget_sessions(self.clock.now() - FORGET_MS).await?)
     }
 
     /// Invites an address; an earlier invitation of the same address into the same organisation ends.
@@ -132,6 +162,7 @@ impl People {
             email: email_of(guest.email)?,
             role: guest.role,
             projects: guest.projects,
+            invited_by: caller.user_id.clone().unwrap_or_else(|| caller.id.clone()),
             created_at: now,
             expires_at: now + life_ms,
         };
@@ -147,14 +178,21 @@ impl People {
     /// # Errors
     /// [`PeopleError::Unknown`] when it has ended, [`PeopleError::WrongPassword`] when the address is a user's and the
     /// password is not.
-    pub async fn take_invitation(&self, secret: &str, name: &str, password: Secret<String>) -> Result<String, PeopleError> {
+    pub async fn take_invitation(
+        &self,
+        secret: &str,
+        name: &str,
+        password: Secret<String>,
+        network: Option<IpAddr>,
+    ) -> Result<String, PeopleError> {
+        passwords::check(&password)?;
         let ended = PeopleError::Unknown("this invitation has ended or was taken: ask for another one");
         let now = self.clock.now();
         let Some(invitation) = self.store.invitation_by_hash(&hash(secret), now).await? else { return Err(ended) };
         let user = self.store.user_by_email(&invitation.email).await?;
         let (id, taken) = match user {
             Some((user, hash)) => {
-                self.throttle.may_try(&user.email, None)?;
+                self.throttle.may_try(&user.email, network)?;
                 if user.disabled_at.is_some() || !self.passwords.verify(password, Some(hash)).await? {
                     return Err(PeopleError::WrongPassword);
                 }
@@ -223,7 +261,7 @@ impl People {
 }
 
 /// In lower case, with something before the last `@` and a name after it. Whether mail arrives, only mail can tell.
-fn email_of(text: &str) -> Result<String, PeopleError> {
+pub(super) fn email_of(text: &str) -> Result<String, PeopleError> {
     let email = text.trim().to_lowercase();
     let plain = |text: &str| !text.is_empty() && !text.chars().any(|letter| letter.is_whitespace() || letter.is_control());
     let whole = email.rsplit_once('@').is_some_and(|(before, after)| plain(before) && plain(after) && !after.contains('@'));

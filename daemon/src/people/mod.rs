@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
-use crate::domain::{AuditEntry, Caller, ProjectRef, Secret};
+use crate::domain::{AuditEntry, Caller, ProjectRef, Secret, UnixMillis};
 use crate::secrets::{GenerateError, MasterKey, new_hex};
 use crate::store::{Clash, Store, StoreError};
 
@@ -102,7 +102,7 @@ pub struct People {
     passwords: passwords::Passwords,
     throttle: throttle::Throttle,
     /// Of the link that makes the first user; another one at every start.
-    setup: Arc<OnceLock<String>>,
+    setup: Arc<OnceLock<(String, UnixMillis)>>,
 }
 
 impl People {
@@ -133,6 +133,14 @@ impl People {
     /// [`PeopleError::Generate`] or [`PeopleError::Store`].
     pub async fn audit(&self, caller: &Caller, done: Done<'_>) -> Result<(), PeopleError> {
         self.audit_as(&caller.id, &caller.name, done).await
+    }
+
+    /// The same for whoever works on the machine itself.
+    ///
+    /// # Errors
+    /// As [`Self::audit`].
+    pub async fn audit_here(&self, done: Done<'_>) -> Result<(), PeopleError> {
+        self.audit_as("command line", "command line", done).await
     }
 
     /// The same for somebody who is nobody's caller yet.

@@ -31,11 +31,7 @@ impl Default for Passwords {
 impl Passwords {
     /// The PHC text of a new password.
     pub(super) async fn hash(&self, password: Secret<String>) -> Result<String, PeopleError> {
-        let text = password.expose();
-        if text.chars().count() < CHARS_MIN || text.len() > BYTES_MAX {
-            let message = format!("password must have at least {CHARS_MIN} characters and at most {BYTES_MAX} bytes");
-            return Err(PeopleError::Field { field: "password", message });
-        }
+        check(&password)?;
         self.slowly(move || {
             let hashed = argon2()?.hash_password(password.expose().as_bytes()).map_err(system)?;
             Ok(hashed.to_string())
@@ -68,6 +64,16 @@ impl Passwords {
         let _place = self.0.acquire().await.map_err(system)?;
         tokio::task::spawn_blocking(work).await.map_err(system)?
     }
+}
+
+/// Whether this can be a password.
+pub(super) fn check(password: &Secret<String>) -> Result<(), PeopleError> {
+    let text = password.expose();
+    if text.chars().count() < CHARS_MIN || text.len() > BYTES_MAX {
+        let message = format!("password must have at least {CHARS_MIN} characters and at most {BYTES_MAX} bytes");
+        return Err(PeopleError::Field { field: "password", message });
+    }
+    Ok(())
 }
 
 /// 19 MiB, 2 passes, 1 lane.

@@ -6,6 +6,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::accounts::email_of;
 use super::{Done, People, PeopleError, hash, secret_to_show};
 use crate::domain::{Caller, Secret, UnixMillis, User};
 use crate::secrets::{MasterKey, new_uuid};
@@ -70,19 +71,22 @@ impl People {
     /// # Errors
     /// [`PeopleError::WrongPassword`], [`PeopleError::TooManyTries`], else as the store.
     pub async fn sign_in(&self, email: &str, password: Secret<String>, network: Option<IpAddr>) -> Result<Grant, PeopleError> {
-        let email = email.trim().to_lowercase();
+        // What can be nobody's address is not looked up and not remembered.
+        let email = email_of(email).map_err(|_| PeopleError::WrongPassword)?;
         self.throttle.may_try(&email, network)?;
         let found = self.store.user_by_email(&email).await?;
         let hash = found.as_ref().map(|(_, hash)| hash.clone());
         let right = self.passwords.verify(password, hash).await?;
-        let Some((user, _)) = found.filter(|(user, _)| right && user.disabled_at.is_none()) else {
+        let Some((user, hash)) = found.filter(|(user, _)| right && user.disabled_at.is_none()) else {
             return Err(PeopleError::WrongPassword);
         };
         let now = self.clock.now();
         let life_ms = i64::try_from(self.rules.session_s).unwrap_or(i64::MAX / 2_000) * 1000;
         let session = Session { id: new_uuid()?, user_id: user.id.clone(), expires_at: now + life_ms };
         let (refresh, refresh_hash) = secret_to_show("")?;
-        self.store.begin_session(&session, &refresh_hash, now).await?;
+        if !self.store.begin_session(&session, &hash, &refresh_hash, now).await? {
+            return Err(PeopleError::WrongPassword);
+        }
         let done = Done { action: "session.begin", organization: None, project: None, detail: &json!({}) };
         self.audit_as(&user.id, &user.email, done).await?;
         self.grant(user, session, refresh, now)
@@ -93,6 +97,10 @@ impl People {
     /// # Errors
     /// [`PeopleError::Unknown`] when the token is nobody's or was used before, which ends the session.
     pub async fn refresh(&self, shown: &str) -> Result<Grant, PeopleError> {
+        // Anybody may ask: what is nobody's costs a read, not a write.
+        if !self.store.knows_refresh(&hash(shown)).await? {
+            return Err(PeopleError::Unknown("this refresh token is not good any more: sign in again"));
+        }
         let (next, next_hash) = secret_to_show("")?;
         let now = self.clock.now();
         match self.store.refresh_session(&hash(shown), &next_hash, REUSE_MS, now).await? {
@@ -125,7 +133,9 @@ impl People {
         } else {
             self.store.end_session(&claims.session_id, "signed out", now).await?;
         }
-        Ok(())
+        let detail = json!({"everywhere": everywhere});
+        let done = Done { action: "session.end", organization: None, project: None, detail: &detail };
+        self.audit_as(&claims.sub, &claims.email, done).await
     }
 
     /// Whose session this is.

@@ -1,7 +1,7 @@
 //! How often somebody may try a password: per user's address, so that one account is not guessed, and per address of the
 //! network, so that one machine does not guess many.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -34,9 +34,20 @@ impl Throttle {
     /// Counts a try.
     pub(super) fn may_try(&self, user: &str, network: Option<IpAddr>) -> Result<(), PeopleError> {
         if let Some(network) = network {
-            checked(&self.by_network, &network)?;
+            checked(&self.by_network, &one_site(network))?;
         }
         checked(&self.by_user, &user.to_owned())
+    }
+}
+
+/// Whoever has one address of IPv6 has the other 2^64 of its network too.
+fn one_site(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(address) => address.into(),
+            None => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        },
     }
 }
 
@@ -64,6 +75,9 @@ mod tests {
         assert_eq!(tries("c@d", IpAddr::from([10, 0, 0, 3])), 3, "another account is not shut out");
         let guessed = (0..20).filter(|number| throttle.may_try(&format!("u{number}@b"), Some(here)).is_ok()).count();
         assert_eq!(guessed, 0, "twenty tries from here were made already");
+        let site: IpAddr = "2001:db8::1".parse().expect("an address");
+        assert_eq!(one_site(site), one_site("2001:db8::ffff:1".parse().expect("an address")));
+        assert_ne!(one_site(site), one_site("2001:db8:0:1::1".parse().expect("an address")));
         let refused = throttle.may_try("a@b", None);
         assert!(matches!(refused, Err(PeopleError::TooManyTries(1..=60))), "{refused:?}");
     }

@@ -71,11 +71,12 @@ impl Store {
         {
             return Ok(before);
         }
+        super::organizations::there(&mut tx, &project.organization_id).await?;
         let engine = engine_of(&mut tx, &project.region).await?;
         sqlx::query(
             "INSERT INTO projects (id, name, organization_id, region, status, generation, template_set, image_set, \
-             next_event, created_at, updated_at, services_off, plugins) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9, $10, $11)",
+             next_event, created_at, updated_at, services_off, plugins, number) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9, $10, $11, (SELECT COALESCE(MAX(number), 0) + 1 FROM projects))",
         )
         .bind(project.id.as_str())
         .bind(&project.name)

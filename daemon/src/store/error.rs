@@ -93,7 +93,7 @@ fn clash(message: &str, constraint: Option<&str>) -> Clash {
         (Clash::ProjectId, ["projects.id", "projects_pkey"]),
         (Clash::Email, ["users.email", "users_email_key"]),
         (Clash::Organization, ["organizations.id", "organizations_pkey"]),
-        (Clash::IdempotencyKey, ["idempotency_keys.key_hash", "idempotency_keys_pkey"]),
+        (Clash::IdempotencyKey, ["idempotency_keys.key_hash", "idempotency_keys_of_callers_pkey"]),
     ];
     table.iter().find(|(_, names)| names.iter().any(|name| place.contains(name))).map_or(Clash::Other, |(clash, _)| *clash)
 }

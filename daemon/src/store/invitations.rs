@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::people::{NewUser, insert, role_of, set_project_role, set_role};
-use super::{Result, Store, parse};
+use super::{Result, Store, parse, text};
 use crate::domain::{ProjectRef, Role, UnixMillis};
 
 /// An invitation, without its secret.
@@ -22,6 +22,8 @@ pub struct Invitation {
     pub role: Role,
     /// On these projects alone; none: in the whole organisation.
     pub projects: BTreeSet<ProjectRef>,
+    /// Id of the user, or of the token that is nobody's, who invited.
+    pub invited_by: String,
     /// Since when.
     pub created_at: UnixMillis,
     /// Until when it can be taken.
@@ -35,6 +37,7 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn insert_invitation(&self, invitation: &Invitation, hash: &str) -> Result<()> {
         let mut tx = self.begin().await?;
+        super::organizations::there(&mut tx, &invitation.organization_id).await?;
         sqlx::query("UPDATE invitations SET ended_at = $3 WHERE organization_id = $1 AND email = $2 AND ended_at IS NULL")
             .bind(&invitation.organization_id)
             .bind(&invitation.email)
@@ -42,14 +45,15 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         sqlx::query(
-            "INSERT INTO invitations (id, organization_id, email, role, projects, hash, created_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO invitations (id, organization_id, email, role, projects, invited_by, hash, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(&invitation.id)
         .bind(&invitation.organization_id)
         .bind(&invitation.email)
         .bind(invitation.role.as_str())
         .bind(parse(serde_json::to_string(&invitation.projects))?)
+        .bind(&invitation.invited_by)
         .bind(hash)
         .bind(invitation.created_at)
         .bind(invitation.expires_at)
@@ -90,7 +94,7 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn withdraw_invitation(&self, organization: &str, id: &str, now: UnixMillis) -> Result<bool> {
         let sql = "UPDATE invitations SET ended_at = $3 WHERE organization_id = $1 AND id = $2 AND ended_at IS NULL";
-        Ok(self.write(sqlx::query(sql).bind(organization).bind(id).bind(now)).await? == 1)
+        Ok(self.write(sqlx::query(sql).bind(organization).bind(text(id)).bind(now)).await? == 1)
     }
 
     /// Takes an invitation for a user, whom `new` makes first; whether it was still there. A role that the user has
@@ -123,7 +127,11 @@ impl Store {
         }
         for project in &taken.projects {
             let there = sqlx::query("SELECT 1 FROM projects WHERE id = $1 AND organization_id = $2 AND status <> 'DELETED'");
-            if there.bind(project.as_str()).bind(&taken.organization_id).fetch_optional(&mut *tx).await?.is_some() {
+            let there = there.bind(project.as_str()).bind(&taken.organization_id).fetch_optional(&mut *tx).await?.is_some();
+            let has = sqlx::query("SELECT role FROM project_members WHERE project_id = $1 AND user_id = $2");
+            let has = has.bind(project.as_str()).bind(user).fetch_optional(&mut *tx).await?;
+            let has = has.map(|row| role_of(row.get(0))).transpose()?;
+            if there && has < Some(taken.role) {
                 set_project_role(&mut tx, project, user, taken.role, now).await?;
             }
         }
@@ -139,6 +147,7 @@ fn invitation(row: &AnyRow) -> Result<Invitation> {
         email: row.get("email"),
         role: role_of(row.get("role"))?,
         projects: parse(serde_json::from_str(row.get("projects")))?,
+        invited_by: row.get("invited_by"),
         created_at: row.get("created_at"),
         expires_at: row.get("expires_at"),
     })

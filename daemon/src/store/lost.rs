@@ -154,8 +154,9 @@ impl Store {
 async fn insert(tx: &mut Tx, project: &Project, now: UnixMillis) -> Result<()> {
     sqlx::query(
         "INSERT INTO projects (id, name, organization_id, region, status, generation, template_set, image_set, next_event, \
-         created_at, updated_at, activated_at, services_off, stack_operation, plugins) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $13, $14)",
+         created_at, updated_at, activated_at, services_off, stack_operation, plugins, number) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $13, $14, \
+         (SELECT COALESCE(MAX(number), 0) + 1 FROM projects))",
     )
     .bind(project.id.as_str())
     .bind(super::text(&project.name))

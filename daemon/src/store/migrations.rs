@@ -35,6 +35,7 @@ const ALL: &[Embedded] = embedded![
     11 "plugins" "0011_plugins.sql",
     12 "applied" "0012_applied.sql",
     13 "people" "0013_people.sql",
+    14 "numbers" "0014_numbers.sql",
 ];
 
 /// How often two processes may meet while each makes the schema of a new file.

@@ -277,7 +277,7 @@ impl Store {
                 let notice = read(row)?;
                 let organization: Option<String> = row.get("organization_id");
                 let seen = match (&notice.project, organization) {
-                    (None, _) => true,
+                    (None, _) => caller.role_in("default").is_some(),
                     (Some(project), Some(organization)) => caller.role_on(&organization, project).is_some(),
                     (Some(_), None) => false,
                 };

@@ -4,7 +4,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::people::set_role;
-use super::{Result, Store, StoreError};
+use super::{Result, Store, StoreError, Tx};
 use crate::domain::{Organization, Role, UnixMillis};
 
 impl Store {
@@ -68,6 +68,15 @@ impl Store {
         }
         sqlx::query("DELETE FROM members WHERE organization_id = $1").bind(id).execute(&mut *tx).await?;
         tx.commit().await
+    }
+}
+
+/// Nothing begins in an organisation that is gone.
+pub(super) async fn there(tx: &mut Tx, id: &str) -> Result<()> {
+    let row = sqlx::query("SELECT 1 FROM organizations WHERE id = $1 AND deleted_at IS NULL").bind(id);
+    match row.fetch_optional(&mut **tx).await? {
+        Some(_) => Ok(()),
+        None => Err(StoreError::Transition(format!("the organisation `{id}` is not there any more"))),
     }
 }
 

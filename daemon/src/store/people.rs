@@ -13,6 +13,9 @@ pub(super) const SELECT_ROLES: &str = "(SELECT string_agg(m.organization_id || '
      FROM members m WHERE m.user_id = t.user_id) AS roles_in, \
      (SELECT string_agg(p.project_id || ' ' || p.role, ',') FROM project_members p WHERE p.user_id = t.user_id) AS roles_on";
 
+/// Whose people run the installation.
+const FIRST: &str = "default";
+
 /// Organisation -> role, and project -> role.
 type Roles = (BTreeMap<String, Role>, BTreeMap<ProjectRef, Role>);
 
@@ -114,7 +117,7 @@ impl Store {
     /// Shuts a user out, and ends their sessions; or lets them in again.
     ///
     /// # Errors
-    /// [`StoreError::Transition`] when an organisation would be left without an owner.
+    /// [`StoreError::Transition`] when the first organisation would be left without an owner.
     pub async fn set_disabled(&self, user: &str, disabled: bool, now: UnixMillis) -> Result<()> {
         let mut tx = self.begin().await?;
         sqlx::query("UPDATE users SET disabled_at = $2 WHERE id = $1")
@@ -123,12 +126,11 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         if disabled {
-            let owned = sqlx::query("SELECT organization_id FROM members WHERE user_id = $1 AND role = 'owner'");
-            for row in owned.bind(user).fetch_all(&mut *tx).await? {
-                if !is_owned(&mut tx, row.get(0)).await? {
-                    return Err(without_owner(row.get(0)));
-                }
+            // Only the first organisation's: anybody can make another one and be its only owner.
+            if !is_owned(&mut tx, FIRST).await? && owns(&mut tx, FIRST, user).await? {
+                return Err(without_owner(FIRST));
             }
+            end_invitations(&mut tx, None, user, now).await?;
             super::sessions::end_all(&mut tx, user, "disabled", now).await?;
         }
         tx.commit().await
@@ -165,6 +167,8 @@ impl Store {
     pub async fn set_member(&self, organization: &str, user: &str, role: Option<Role>, now: UnixMillis) -> Result<()> {
         let mut tx = self.begin().await?;
         let owned = is_owned(&mut tx, organization).await?;
+        // What they were promised, and whom they promised something: neither outlasts what they were.
+        end_invitations(&mut tx, Some(organization), user, now).await?;
         match role {
             Some(role) => set_role(&mut tx, organization, user, role, now).await?,
             None => {
@@ -240,6 +244,7 @@ pub(super) async fn insert(tx: &mut Tx, user: &NewUser<'_>, now: UnixMillis) -> 
 }
 
 pub(super) async fn set_role(tx: &mut Tx, organization: &str, user: &str, role: Role, now: UnixMillis) -> Result<()> {
+    super::organizations::there(tx, organization).await?;
     sqlx::query(
         "INSERT INTO members (organization_id, user_id, role, created_at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (organization_id, user_id) DO UPDATE SET role = $3",
@@ -265,6 +270,25 @@ pub(super) async fn set_project_role(tx: &mut Tx, project: &ProjectRef, user: &s
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// The invitations of a user's address and those that the user made, in one organisation or in all.
+async fn end_invitations(tx: &mut Tx, organization: Option<&str>, user: &str, now: UnixMillis) -> Result<()> {
+    sqlx::query(
+        "UPDATE invitations SET ended_at = $3 WHERE ended_at IS NULL AND ($1 IS NULL OR organization_id = $1) \
+         AND (invited_by = $2 OR email = (SELECT email FROM users WHERE id = $2))",
+    )
+    .bind(organization)
+    .bind(user)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn owns(tx: &mut Tx, organization: &str, user: &str) -> Result<bool> {
+    let sql = "SELECT 1 FROM members WHERE organization_id = $1 AND user_id = $2 AND role = 'owner'";
+    Ok(sqlx::query(sql).bind(organization).bind(user).fetch_optional(&mut **tx).await?.is_some())
 }
 
 /// Whether somebody who is not shut out owns it.

@@ -105,10 +105,12 @@ impl Store {
     /// One more than the limit, if there are.
     async fn read(&self, filter: &ListFilter) -> Result<Vec<Project>> {
         let wanted = filter.limit as usize + 1;
+        // Whoever sees few of many would be read for row by row.
+        let step = if filter.visible_to.is_some() { wanted.max(PAGE as usize) } else { wanted };
         let (mut projects, mut cursor) = (Vec::new(), filter.cursor.clone());
         loop {
-            let rows = self.rows(filter, cursor.as_ref()).await?;
-            let last = rows.len() < wanted;
+            let rows = self.rows(filter, cursor.as_ref(), step).await?;
+            let last = rows.len() < step;
             cursor = rows.last().map(|project| project.id.clone());
             projects.extend(rows.into_iter().filter(|project| filter.shows(project)));
             if last || projects.len() >= wanted {
@@ -119,17 +121,17 @@ impl Store {
     }
 
     /// So many, whoever may see them.
-    async fn rows(&self, filter: &ListFilter, cursor: Option<&ProjectRef>) -> Result<Vec<Project>> {
+    async fn rows(&self, filter: &ListFilter, cursor: Option<&ProjectRef>, at_most: usize) -> Result<Vec<Project>> {
         let sql = select(
             "WHERE ($1 IS NULL OR p.organization_id = $1) AND ($2 IS NULL OR p.status = $2) \
              AND ($3 = 1 OR p.status <> 'DELETED') AND ($4 IS NULL OR p.id > $4) ORDER BY p.id LIMIT $5",
         );
         let rows = sqlx::query(sql)
-            .bind(&filter.organization_id)
+            .bind(filter.organization_id.as_deref().map(super::text))
             .bind(filter.status.map(ProjectStatus::as_str))
             .bind(i64::from(filter.deleted))
             .bind(cursor.map(ProjectRef::as_str))
-            .bind(i64::from(filter.limit) + 1)
+            .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
             .fetch_all(&self.readers)
             .await?;
         rows.iter().map(one).collect()
@@ -188,6 +190,7 @@ fn one(row: &AnyRow) -> Result<Project> {
     let status: String = row.get("status");
     Ok(Project {
         id: parse(ProjectRef::parse(row.get("id")))?,
+        number: row.get::<Option<i64>, _>("number").unwrap_or_default(),
         name: row.get("name"),
         organization_id: row.get("organization_id"),
         region: row.get("region"),

@@ -30,12 +30,17 @@ pub struct Session {
 }
 
 impl Store {
-    /// Begins a session with its first refresh token.
+    /// Begins a session with its first refresh token, if the user still has the password that was checked and is not shut
+    /// out; whether it did. Checking takes time, in which either may have changed.
     ///
     /// # Errors
     /// [`super::StoreError::Database`].
-    pub async fn begin_session(&self, session: &Session, refresh_hash: &str, now: UnixMillis) -> Result<()> {
+    pub async fn begin_session(&self, session: &Session, password: &str, refresh_hash: &str, now: UnixMillis) -> Result<bool> {
         let mut tx = self.begin_beside_projects().await?;
+        let same = sqlx::query("SELECT 1 FROM users WHERE id = $1 AND password = $2 AND disabled_at IS NULL");
+        if same.bind(&session.user_id).bind(password).fetch_optional(&mut *tx).await?.is_none() {
+            return Ok(false);
+        }
         sqlx::query("INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)")
             .bind(&session.id)
             .bind(&session.user_id)
@@ -44,7 +49,17 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         insert_refresh(&mut tx, refresh_hash, &session.id, now).await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Whether there is such a refresh token, used or not.
+    ///
+    /// # Errors
+    /// [`super::StoreError::Database`].
+    pub async fn knows_refresh(&self, hash: &str) -> Result<bool> {
+        let row = sqlx::query("SELECT 1 FROM refresh_tokens WHERE hash = $1").bind(hash).fetch_optional(&self.readers).await?;
+        Ok(row.is_some())
     }
 
     /// Uses up a refresh token and puts `next` in its place. One that was used less than `leeway_ms` ago is taken once

@@ -4,7 +4,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::people::{SELECT_ROLES, roles_of};
-use super::{Result, Store, parse};
+use super::{Result, Store, parse, text};
 use crate::domain::{Caller, Proof, Scope, UnixMillis};
 
 /// An access token as the store knows it.
@@ -116,7 +116,7 @@ impl Store {
         let statement = sqlx::query(
             "UPDATE tokens SET revoked_at = $3 WHERE id = $1 AND revoked_at IS NULL AND ($2 IS NULL OR user_id = $2)",
         )
-        .bind(id)
+        .bind(text(id))
         .bind(user)
         .bind(now);
         Ok(self.write(statement).await? == 1)

@@ -264,6 +264,7 @@ mod tests {
             stack_operation: None,
             created_at: 0,
             updated_at: 0,
+            number: 0,
             activated_at: None,
             deleted_at: None,
         }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::rfc3339;
-use crate::domain::{AuditLine, Caller, Role};
+use crate::domain::{AuditLine, Caller, ProjectRef, Role};
 use crate::http::Api;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
 use crate::http::gate::{FIRST_ORGANIZATION, in_organization};
@@ -107,6 +108,8 @@ pub async fn list(
     query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> ApiResult<Json<AuditBody>> {
     let Query(query) = query.map_err(|error| ApiError::shape("query", error.body_text()))?;
+    let project = query.project_id.as_deref().map(ProjectRef::parse).transpose();
+    let project = project.map_err(|error| ApiError::shape("project_id", error.to_string()))?.map(String::from);
     let limit = query.limit.unwrap_or(50);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(ApiError::shape("limit", format!("limit must lie between 1 and {PAGE_MAX}")));
@@ -119,8 +122,12 @@ pub async fn list(
     if let Some(organization) = organization_id.as_deref().filter(|_| !operator) {
         in_organization(&caller, organization, Role::Owner)?;
     }
+    if query.verify && !operator {
+        let message = format!("the chain runs through all organisations: owners of `{FIRST_ORGANIZATION}` verify it");
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "operator_only", message));
+    }
     let store = &api.lifecycle.parts().store;
-    let filter = AuditFilter { organization_id, project_id: query.project_id, before: query.before, limit };
+    let filter = AuditFilter { organization_id, project_id: project, before: query.before, limit };
     let lines = store.audit_lines(&filter).await?;
     let next_before = lines.last().filter(|_| lines.len() == limit as usize).map(|line| line.position);
     let chain = if query.verify { Some(chain(store.audit_chain().await?)) } else { None };

@@ -94,7 +94,7 @@ pub async fn apply(
 #[utoipa::path(post, path = "/platform/projects/{id}/cancel",
     responses((status = 202, body = AcceptedBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn cancel(State(api): State<Api>, Extension(caller): Extension<Arc<Caller>>, Live(project): Live) -> Answer {
-    let operation = api.lifecycle.cancel(&project, &caller.name.clone()).await?;
+    let operation = api.lifecycle.cancel(&project, &caller.spoken()).await?;
     accepted(&api, &caller, &project, operation, "project.cancel", json!({})).await
 }
 
@@ -102,7 +102,7 @@ pub async fn cancel(State(api): State<Api>, Extension(caller): Extension<Arc<Cal
 #[utoipa::path(post, path = "/platform/projects/{id}/force",
     responses((status = 202, body = AcceptedBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn force(State(api): State<Api>, Extension(caller): Extension<Arc<Caller>>, Live(project): Live) -> Answer {
-    let operation = api.lifecycle.force(&project, &caller.name.clone()).await?;
+    let operation = api.lifecycle.force(&project, &caller.spoken()).await?;
     accepted(&api, &caller, &project, operation, "project.force", json!({})).await
 }
 

@@ -13,7 +13,7 @@ use crate::domain::{Caller, ProjectName, Role, Secret};
 use crate::http::Api;
 use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
-use crate::http::gate::in_organization;
+use crate::http::gate::{in_organization, project};
 use crate::lifecycle::CreateRequest;
 
 /// Longest Idempotency-Key, in bytes.
@@ -55,7 +55,8 @@ pub async fn create(
     };
     let created = api.lifecycle.create(request).await?;
     let missing = || ApiError::not_found("project", created.project.as_str());
-    let project = parts.store.project(&created.project).await?.ok_or_else(missing)?;
+    // A repeated key may name a project that the caller has lost since: what follows has its keys.
+    let project = project(&api, &caller, created.project.as_str(), Role::Administrator).await?;
     let detail = json!({"name": project.name, "repeated": created.operation.is_none()});
     api.audit(&caller, "project.create", Some(&project), &detail).await?;
     let set = parts.set_of(&project).map_err(|_| missing())?;
@@ -80,7 +81,7 @@ pub async fn create(
 }
 
 /// Any characters but NUL, which PostgreSQL cannot take.
-fn checked_password(password: String) -> ApiResult<Secret<String>> {
+pub fn checked_password(password: String) -> ApiResult<Secret<String>> {
     if password.is_empty() || password.len() > PASSWORD_BYTES_MAX || password.contains('\0') {
         return Err(ApiError::shape("db_pass", format!("db_pass must have 1 to {PASSWORD_BYTES_MAX} bytes and no NUL")));
     }
@@ -99,7 +100,7 @@ fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
 }
 
 /// The one that is named, or the caller's; what is not yours is not there.
-fn organization(caller: &Caller, given: Option<String>) -> ApiResult<String> {
+pub fn organization(caller: &Caller, given: Option<String>) -> ApiResult<String> {
     let given = given.unwrap_or_else(|| caller.home.clone());
     if caller.role_in(&given).is_some() {
         in_organization(caller, &given, Role::Administrator)?;

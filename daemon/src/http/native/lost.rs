@@ -10,11 +10,11 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::dto::AcceptedBody;
-use crate::domain::{Caller, ProjectRef, ProjectStatus, Role};
+use crate::domain::{Caller, ProjectRef, ProjectStatus};
 use crate::http::Api;
 use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
-use crate::http::gate::{FIRST_ORGANIZATION, in_organization, project};
+use crate::http::gate::FIRST_ORGANIZATION;
 use crate::lifecycle::LostProject;
 use crate::people::Done;
 
@@ -107,9 +107,9 @@ impl From<LostProject> for LostProjectBody {
 
 /// Projects of this installation that the store does not know, with what is left of them. They are never removed unasked.
 #[utoipa::path(get, path = "/platform/lost-projects", responses((status = 200, body = LostProjectsBody), (status = 503, body = ErrorBody)))]
-pub async fn list(State(api): State<Api>, Extension(caller): Extension<Arc<Caller>>) -> ApiResult<Json<LostProjectsBody>> {
-    let lost = api.lifecycle.lost_projects().await?.into_iter().filter(|lost| is_of(lost, &caller));
-    Ok(Json(LostProjectsBody { projects: lost.map(LostProjectBody::from).collect() }))
+pub async fn list(State(api): State<Api>) -> ApiResult<Json<LostProjectsBody>> {
+    let lost = api.lifecycle.lost_projects().await?;
+    Ok(Json(LostProjectsBody { projects: lost.into_iter().map(LostProjectBody::from).collect() }))
 }
 
 /// Makes a lost project known again: same ref, ports, keys, images and data.
@@ -121,7 +121,7 @@ pub async fn adopt(
     Extension(caller): Extension<Arc<Caller>>,
     Path(id): Path<String>,
 ) -> ApiResult<Json<AdoptedBody>> {
-    let lost = lost_project(&api, &caller, &id).await?;
+    let lost = lost_project(&api, &id).await?;
     let project = api.lifecycle.adopt(&lost.id, &caller.id).await?;
     let detail = json!({"name": project.name});
     api.audit(&caller, "project.adopt", Some(&project), &detail).await?;
@@ -138,38 +138,34 @@ pub async fn purge(
     Path(id): Path<String>,
     JsonBody { value: body, .. }: JsonBody<PurgeBody>,
 ) -> ApiResult<(StatusCode, Json<AcceptedBody>)> {
-    let lost = lost_project(&api, &caller, &id).await?;
+    let lost = lost_project(&api, &id).await?;
     if body.confirm.as_deref() != Some(lost.id.as_str()) {
         let message = format!("a purge cannot be taken back: send {{\"confirm\": \"{}\"}}", lost.id);
         return Err(ApiError::new(StatusCode::PRECONDITION_REQUIRED, "confirm", message).field("confirm"));
     }
-    let operation = api.lifecycle.purge(&lost, organization_of(&lost), &caller.id).await?;
+    let organization = organization_of(&api, &lost).await?;
+    let operation = api.lifecycle.purge(&lost, &organization, &caller.id).await?;
     let detail = json!({"name": lost.name, "containers": lost.containers.len(), "volumes": lost.volumes, "folder": lost.folder});
-    let organization = Some(organization_of(&lost));
-    let done = Done { action: "project.purge", organization, project: Some(&lost.id), detail: &detail };
+    let done = Done { action: "project.purge", organization: Some(&organization), project: Some(&lost.id), detail: &detail };
     api.people.audit(&caller, done).await?;
     let status = ProjectStatus::Deleting.as_str();
     Ok((StatusCode::ACCEPTED, Json(AcceptedBody { id: lost.id.into(), status, operation_id: operation.to_string() })))
 }
 
-/// The lost project of this id, if it is of an organisation of the caller's. One that the store knows is not lost.
-async fn lost_project(api: &Api, caller: &Caller, id: &str) -> ApiResult<LostProject> {
+/// The lost project of this id. One that the store knows is not lost.
+async fn lost_project(api: &Api, id: &str) -> ApiResult<LostProject> {
     let missing = || ApiError::not_found("lost project", &id.chars().take(64).collect::<String>());
     let id = ProjectRef::parse(id).map_err(|_| missing())?;
     if let Some(known) = api.lifecycle.parts().store.project(&id).await? {
-        project(api, caller, id.as_str(), Role::Administrator).await?;
         let message = format!("the project is {} and not lost: the store knows it", known.status.as_str());
         return Err(ApiError::new(StatusCode::CONFLICT, "wrong_state", message));
     }
-    let lost = api.lifecycle.lost_project(&id).await?.filter(|lost| is_of(lost, caller)).ok_or_else(missing)?;
-    in_organization(caller, organization_of(&lost), Role::Administrator)?;
-    Ok(lost)
+    api.lifecycle.lost_project(&id).await?.ok_or_else(missing)
 }
 
-fn is_of(lost: &LostProject, caller: &Caller) -> bool {
-    caller.role_in(organization_of(lost)).is_some()
-}
-
-fn organization_of(lost: &LostProject) -> &str {
-    lost.organization_id.as_deref().unwrap_or(FIRST_ORGANIZATION)
+/// What its folder tells, if the store knows such an organisation.
+async fn organization_of(api: &Api, lost: &LostProject) -> ApiResult<String> {
+    let (_, known) = api.lifecycle.parts().store.places().await?;
+    let told = lost.organization_id.clone().filter(|told| known.contains(told));
+    Ok(told.unwrap_or_else(|| FIRST_ORGANIZATION.to_owned()))
 }

@@ -1,9 +1,10 @@
 //! The people of an organisation, and invitations into it. Nobody gives or takes a role above their own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::sessions::UserBody;
 use crate::clock::rfc3339;
-use crate::domain::{Caller, ProjectRef, Role, Secret};
+use crate::domain::{Caller, ProjectRef, Proof, Role, Secret};
 use crate::http::Api;
 use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
@@ -55,9 +56,8 @@ pub struct InviteBody {
     /// As what.
     pub role: String,
     /// On these projects alone; left out: in the whole organisation.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    pub projects: BTreeSet<ProjectRef>,
+    #[schema(value_type = Option<Vec<String>>)]
+    pub projects: Option<BTreeSet<ProjectRef>>,
 }
 
 /// An invitation.
@@ -154,6 +154,7 @@ pub async fn give(
     JsonBody { value: body, .. }: JsonBody<GiveBody>,
 ) -> ApiResult<StatusCode> {
     let role = role_of(&body.role)?;
+    in_person(&caller)?;
     within(in_organization(&caller, &slug, Role::Administrator)?, Some(role))?;
     changed(&api, &caller, &slug, &user, Some(role)).await
 }
@@ -172,7 +173,8 @@ pub async fn remove(
 async fn changed(api: &Api, caller: &Caller, slug: &str, user: &str, role: Option<Role>) -> ApiResult<StatusCode> {
     let parts = api.lifecycle.parts();
     let member = member(api, slug, user).await?;
-    within(in_organization(caller, slug, Role::Administrator)?, member.role)?;
+    let highest = member.role.max(member.projects.values().max().copied());
+    within(in_organization(caller, slug, Role::Administrator)?, highest)?;
     parts.store.set_member(slug, user, role, parts.clock.now()).await.map_err(crate::people::PeopleError::from)?;
     let detail = json!({"user": user, "email": member.user.email, "role": role, "before": member.role});
     let action = if role.is_some() { "member.role" } else { "member.remove" };
@@ -191,6 +193,7 @@ pub async fn give_on_project(
     JsonBody { value: body, .. }: JsonBody<GiveBody>,
 ) -> ApiResult<StatusCode> {
     let role = role_of(&body.role)?;
+    in_person(&caller)?;
     within(caller.role_on(&project.organization_id, &project.id).unwrap_or(Role::ReadOnly), Some(role))?;
     changed_on_project(&api, &caller, &project, &user, Some(role)).await
 }
@@ -243,11 +246,13 @@ pub async fn invite(
 ) -> ApiResult<(StatusCode, Json<InvitedBody>)> {
     let role = role_of(&body.role)?;
     within(in_organization(&caller, &slug, Role::Administrator)?, Some(role))?;
-    for id in &body.projects {
+    let projects = some_projects(body.projects)?;
+    in_person(&caller)?;
+    for id in &projects {
         let project = api.lifecycle.parts().store.project(id).await?;
         project.filter(|project| project.organization_id == slug).ok_or_else(|| ApiError::not_found("project", id.as_str()))?;
     }
-    let guest = Guest { email: &body.email, role, projects: body.projects };
+    let guest = Guest { email: &body.email, role, projects };
     let invited = api.people.invite(&caller, &slug, guest).await?;
     let answer = InvitedBody { secret: invited.secret.expose().clone(), invitation: (&invited.invitation).into() };
     Ok((StatusCode::CREATED, Json(answer)))
@@ -276,9 +281,11 @@ pub async fn withdraw(
     responses((status = 201, body = JoinedBody), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn accept(
     State(api): State<Api>,
+    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
     JsonBody { value: body, .. }: JsonBody<AcceptBody>,
 ) -> ApiResult<(StatusCode, Json<JoinedBody>)> {
-    let user_id = api.people.take_invitation(&body.secret, &body.name, Secret::new(body.password)).await?;
+    let network = peer.map(|Extension(ConnectInfo(peer))| peer.ip());
+    let user_id = api.people.take_invitation(&body.secret, &body.name, Secret::new(body.password), network).await?;
     Ok((StatusCode::CREATED, Json(JoinedBody { user_id })))
 }
 
@@ -286,6 +293,25 @@ pub async fn accept(
 pub(super) fn role_of(word: &str) -> ApiResult<Role> {
     let known = Role::ALL.map(Role::as_str).join(", ");
     Role::from_word(word).ok_or_else(|| ApiError::shape("role", format!("role must be one of {known}")))
+}
+
+/// Left out is everything; an empty list is most likely what a filter left, and would be everything too.
+pub(super) fn some_projects(projects: Option<BTreeSet<ProjectRef>>) -> ApiResult<BTreeSet<ProjectRef>> {
+    match projects {
+        Some(projects) if projects.is_empty() => {
+            Err(ApiError::shape("projects", "projects is empty: name at least one, or leave it out for all of them"))
+        }
+        projects => Ok(projects.unwrap_or_default()),
+    }
+}
+
+/// Whoever found a user's token could give a role to themselves that outlives it.
+fn in_person(caller: &Caller) -> ApiResult<()> {
+    if caller.proof == Proof::Session || caller.user_id.is_none() {
+        return Ok(());
+    }
+    let message = "a role that a token gives would outlive it: sign in (POST /platform/sessions) to give one";
+    Err(ApiError::new(StatusCode::FORBIDDEN, "session_needed", message))
 }
 
 /// A role that is given or taken lies within the one who does it.

@@ -33,6 +33,7 @@ pub async fn get(
     let missing = || ApiError::not_found("operation", &id.chars().take(64).collect::<String>());
     let parsed = OperationId::parse(&id).map_err(|_| missing())?;
     let operation = api.lifecycle.parts().store.operation(&parsed).await?.ok_or_else(missing)?;
-    project(&api, &caller, operation.project.as_str(), Role::ReadOnly).await.map_err(|_| missing())?;
+    // The project is not named by what may not be seen of it.
+    project(&api, &caller, operation.project.as_str(), Role::ReadOnly).await.map_err(|error| error.or_missing(missing))?;
     Ok(Json(OperationBody::from(&operation)))
 }

@@ -79,10 +79,7 @@ pub async fn create(
     Extension(caller): Extension<Arc<Caller>>,
     JsonBody { value, .. }: JsonBody<NewOrganizationBody>,
 ) -> ApiResult<(StatusCode, Json<OrganizationBody>)> {
-    if caller.user_id.is_none() || caller.scope != crate::domain::Scope::default() {
-        let message = "an organisation belongs to the user who makes it: use a session, or a token of a user without a scope";
-        return Err(ApiError::new(StatusCode::CONFLICT, "no_user", message));
-    }
+    may_create(&caller)?;
     let made = api.people.create_organization(&caller, &value.name, value.slug.as_deref()).await?;
     let role = crate::domain::Role::Owner.as_str();
     let answer = OrganizationBody { id: made.id, name: made.name, role, created_at: rfc3339(made.created_at) };
@@ -129,6 +126,15 @@ pub async fn delete(
     let done = Done { action: "organization.delete", organization: Some(&slug), project: None, detail: &json!({}) };
     api.people.audit(&caller, done).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A user, with everything they are.
+pub fn may_create(caller: &Caller) -> ApiResult<()> {
+    if caller.user_id.is_some() && caller.scope == crate::domain::Scope::default() {
+        return Ok(());
+    }
+    let message = "an organisation belongs to the user who makes it: use a session, or a token of a user without a scope";
+    Err(ApiError::new(StatusCode::CONFLICT, "no_user", message))
 }
 
 async fn one(api: &Api, caller: &Caller, slug: &str) -> ApiResult<OrganizationBody> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::members::role_of;
+use super::members::{role_of, some_projects};
 use crate::clock::rfc3339;
 use crate::domain::{Caller, ProjectRef, Proof, Scope};
 use crate::http::Api;
@@ -31,9 +31,8 @@ pub struct NewTokenBody {
     /// Only in this organisation.
     pub organization_id: Option<String>,
     /// Only on these projects.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    pub projects: BTreeSet<ProjectRef>,
+    #[schema(value_type = Option<Vec<String>>)]
+    pub projects: Option<BTreeSet<ProjectRef>>,
     /// Seconds it is good for; left out: until it is revoked.
     pub expires_in: Option<u64>,
 }
@@ -95,8 +94,9 @@ impl From<&Token> for TokenBody {
 }
 
 /// The caller's own tokens, revoked ones left out.
-#[utoipa::path(get, path = "/platform/tokens", responses((status = 200, body = TokensBody), (status = 409, body = ErrorBody)))]
+#[utoipa::path(get, path = "/platform/tokens", responses((status = 200, body = TokensBody), (status = 403, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn list(State(api): State<Api>, Extension(caller): Extension<Arc<Caller>>) -> ApiResult<Json<TokensBody>> {
+    whole(&caller)?;
     let tokens = api.lifecycle.parts().store.tokens_of_user(user(&caller)?).await?;
     Ok(Json(TokensBody { tokens: tokens.iter().map(TokenBody::from).collect() }))
 }
@@ -124,7 +124,7 @@ pub async fn create(
         return Err(ApiError::new(StatusCode::CONFLICT, "no_organization", message));
     }
     let parts = api.lifecycle.parts();
-    let scope = Scope { role, organization_id: body.organization_id, projects: body.projects };
+    let scope = Scope { role, organization_id: body.organization_id, projects: some_projects(body.projects)? };
     let new = NewToken { name: &body.name, user_id: Some(user), organization_id: &home, scope, life_s: body.expires_in };
     let made = create_token(&parts.store, &parts.clock, new).await?;
     api.audit(&caller, "token.create", None, &json!({"token": made.token.id, "name": made.token.name})).await?;
@@ -134,19 +134,32 @@ pub async fn create(
 
 /// Revokes a token of the caller.
 #[utoipa::path(delete, path = "/platform/tokens/{token}",
-    responses((status = 204, description = "It is good for nothing"), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+    responses((status = 204, description = "It is good for nothing"), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn revoke(
     State(api): State<Api>,
     Extension(caller): Extension<Arc<Caller>>,
     Path(token): Path<String>,
 ) -> ApiResult<StatusCode> {
     let user = user(&caller)?;
+    // Any token may end itself.
+    if token != caller.id {
+        whole(&caller)?;
+    }
     let parts = api.lifecycle.parts();
     if !parts.store.revoke_token(&token, Some(user), parts.clock.now()).await? {
         return Err(ApiError::not_found("token", &token.chars().take(64).collect::<String>()));
     }
     api.audit(&caller, "token.revoke", None, &json!({"token": token})).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Not a token that was made to do less than its user.
+fn whole(caller: &Caller) -> ApiResult<()> {
+    if caller.scope == Scope::default() {
+        return Ok(());
+    }
+    let message = "this token has a scope: its user's other tokens are not within it";
+    Err(ApiError::new(StatusCode::FORBIDDEN, "scope", message))
 }
 
 fn user(caller: &Caller) -> ApiResult<&str> {
