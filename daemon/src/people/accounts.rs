@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_slug_is_made_of_any_name() {
-        for (name, begins) in [("Acme  Inc.", "acme-inc-"), ("\u{e9}t\u{e9}", "o-t-"), ("42", "o-42-"), ("--", "o-")] {
+        for (name, begins) in [("Acme  Inc.", "acme-inc-"), ("\u{e9}t\u{e9}", "t-"), ("42", "o-42-"), ("--", "o-")] {
             let slug = slug_of(name, "0123-4567-89");
             assert!(slug.starts_with(begins) && slug.ends_with("-01234567"), "{slug}");
             assert!(checked_slug(&slug).is_ok(), "{slug}");
