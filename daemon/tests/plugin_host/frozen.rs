@@ -1,5 +1,6 @@
-//! The contract 0.1.0 is frozen. `frozen/v0.1.0.wasm` was compiled once against it: it imports every function and exports
-//! every hook. As long as it loads and answers, plugins of 0.1.0 do. What was changed instead of added is refused by name.
+//! The contract 0.1.0 is frozen. Each file in `frozen/` was compiled once against it, as it was then: it imports every
+//! function and exports every hook. As long as they load and answer, plugins of 0.1.0 do, those from before an interface was
+//! added too. What was changed instead of added is refused by name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ const WORLD: &str = "package test:frozen; world all {
     import supamanager:plugin/options@0.1.0;
     import supamanager:plugin/sign@0.1.0;
     import supamanager:plugin/memory@0.1.0;
+    import supamanager:plugin/egress@0.1.0;
     record wanted { template: string, path: string, mode: u32 }
     record file { path: string, mode: u32, content: string }
     enum state { healthy, starting, unhealthy }
@@ -48,7 +50,9 @@ const WORLD: &str = "package test:frozen; world all {
 }";
 
 /// Interface, function, parameters of the core module (all i32), result.
-const IMPORTS: [(&str, &str, usize, &str); 16] = [
+type Import = (&'static str, &'static str, usize, &'static str);
+
+const IMPORTS: [Import; 17] = [
     ("log", "write", 3, ""),
     ("templates", "read", 3, ""),
     ("clock", "now-ms", 0, "(result i64)"),
@@ -65,7 +69,12 @@ const IMPORTS: [(&str, &str, usize, &str); 16] = [
     ("memory", "set", 5, ""),
     ("memory", "delete", 3, ""),
     ("memory", "keys", 1, ""),
+    ("egress", "send", 10, ""),
 ];
+
+/// The kept guests, the oldest first, and how many interfaces each imports. A contract that gets more is frozen anew, into a
+/// file of its own: `SUPAMANAGER_TEST_FREEZE=1` writes the last one.
+const KEPT: [(&str, usize); 2] = [("v0.1.0.wasm", 12), ("v0.1.0-egress.wasm", 13)];
 
 /// What each hook answers: nothing made, healthy, nothing changed, admitted, `guest`, heard.
 const EXPORTS: &str = r#"
@@ -96,12 +105,12 @@ const EXPORTS: &str = r#"
     (func (export "notify") (param i32 i32) (result i32) (call $nothing))"#;
 
 /// The guest, against the contract in this folder.
-fn compile(wit: &Path) -> Vec<u8> {
-    let import = |(interface, function, parameters, result): &(&str, &str, usize, &str)| {
+fn compile(wit: &Path, imports: &[Import]) -> Vec<u8> {
+    let import = |(interface, function, parameters, result): &Import| {
         let parameters = "i32 ".repeat(*parameters);
         format!("(import \"supamanager:plugin/{interface}@0.1.0\" \"{function}\" (func (param {parameters}) {result}))\n")
     };
-    let text = format!("(module {} {EXPORTS})", IMPORTS.iter().map(import).collect::<String>());
+    let text = format!("(module {} {EXPORTS})", imports.iter().map(import).collect::<String>());
     let mut module = wat::parse_str(text).expect("WebAssembly text");
     let mut resolve = Resolve::default();
     resolve.push_path(wit).expect("the contract");
@@ -115,13 +124,12 @@ fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The kept guest. A contract that is frozen anew gets a file of its own: `SUPAMANAGER_TEST_FREEZE=1` writes it.
-fn kept() -> Vec<u8> {
-    let file = here("tests/plugin_host/frozen/v0.1.0.wasm");
-    if std::env::var_os("SUPAMANAGER_TEST_FREEZE").is_some() {
-        fs::write(&file, compile(&here("../plugin-sdk/wit/v0.1"))).expect("written");
+fn kept(name: &str) -> Vec<u8> {
+    let file = here("tests/plugin_host/frozen").join(name);
+    if std::env::var_os("SUPAMANAGER_TEST_FREEZE").is_some() && KEPT.last().is_some_and(|(last, _)| *last == name) {
+        fs::write(&file, compile(&here("../plugin-sdk/wit/v0.1"), &IMPORTS)).expect("written");
     }
-    fs::read(file).expect("the guest of the frozen contract")
+    fs::read(file).expect("a guest of the frozen contract")
 }
 
 /// A plugin of one hook that requests everything its component imports, as far as the hook may have it; for the others the
@@ -140,10 +148,21 @@ fn plugins_of(bytes: &[u8]) -> Plugins {
 }
 
 #[tokio::test]
-async fn the_guest_of_the_frozen_contract_loads_and_every_hook_of_it_answers() {
-    let plugins = plugins_of(&kept());
+async fn every_guest_of_the_frozen_contract_loads_and_every_hook_of_it_answers() {
+    for (name, imports) in KEPT {
+        answers(name, imports).await;
+    }
+    let all: std::collections::BTreeSet<&str> = IMPORTS.iter().map(|import| import.0).collect();
+    assert_eq!(all.len(), KEPT.last().expect("one").1, "the newest guest imports every interface there is");
+    let text = fs::read_to_string(here("../plugin-sdk/wit/v0.1/imports.wit")).expect("the contract");
+    let there = text.lines().filter(|line| line.starts_with("interface ")).count();
+    assert_eq!(all.len(), there, "an interface was added: freeze it (SUPAMANAGER_TEST_FREEZE=1, and a line in KEPT)");
+}
+
+async fn answers(name: &str, imports: usize) {
+    let plugins = plugins_of(&kept(name));
     let host = load(plugins.folder()).await.expect("it loads");
-    assert_eq!(host.list()[0].imports.len(), 12, "{:?}", host.list()[0].imports);
+    assert_eq!(host.list()[0].imports.len(), imports, "{name}: {:?}", host.list()[0].imports);
     let pins = host.pins(&PluginChoices::default());
     assert!(host.render(&pins, render_input()).await.expect("nothing to make").is_empty());
     let service = ServiceName::parse("auth").expect("a service");
@@ -164,7 +183,7 @@ async fn the_guest_of_the_frozen_contract_loads_and_every_hook_of_it_answers() {
 }
 
 /// The contract of today with one change, and what a guest that was built against that is told.
-async fn refusal(file: &str, from: &str, to: &str) -> LoadError {
+async fn refusal(file: &str, from: &str, to: &str, import: Option<Import>) -> LoadError {
     let folder = Plugins::new();
     for name in ["imports.wit", "types.wit", "worlds.wit"] {
         let text = fs::read_to_string(here("../plugin-sdk/wit/v0.1").join(name)).expect("the contract");
@@ -172,23 +191,39 @@ async fn refusal(file: &str, from: &str, to: &str) -> LoadError {
         let text = if name == file { text.replacen(from, to, 1) } else { text };
         fs::write(folder.folder().join(name), text).expect("written");
     }
-    let plugins = plugins_of(&compile(folder.folder()));
+    // What the change does to the core module: another function, or the same one with more parameters.
+    let same = |one: &&Import| import.is_none_or(|import| (one.0, one.1) != (import.0, import.1));
+    let imports: Vec<Import> = IMPORTS.iter().filter(same).copied().chain(import).collect();
+    let plugins = plugins_of(&compile(folder.folder(), &imports));
     load(plugins.folder()).await.err().unwrap_or_else(|| panic!("a guest with {to} loads"))
 }
 
 #[tokio::test]
 async fn what_was_changed_under_the_same_version_is_refused_with_its_interface_and_item() {
-    for (file, from, to, words) in [
-        ("imports.wit", "now-ms: func() -> u64", "now-ms: func() -> s64", ["supamanager:plugin/clock@0.1.0", "now-ms"]),
-        ("imports.wit", "    status: u16,", "    status: u32,", ["supamanager:plugin/service-http@0.1.0", "send"]),
+    let denied = ("    denied(string),\n    /// Call", "    denied(u32),\n    /// Call");
+    let longer = "    headers: list<tuple<string, string>>,\n    body: list<u8>,\n    deadline-ms: u32,\n  }";
+    let longer = (longer, longer.replace("    deadline-ms: u32,\n", "    deadline-ms: u32,\n    tries: u32,\n"));
+    for (file, from, to, import, words) in [
+        ("imports.wit", "now-ms: func() -> u64", "now-ms: func() -> s64", None, ["supamanager:plugin/clock@0.1.0", "now-ms"]),
+        ("imports.wit", "    status: u16,", "    status: u32,", None, ["supamanager:plugin/service-http@0.1.0", "send"]),
+        ("types.wit", denied.0, denied.1, None, ["supamanager:plugin/templates@0.1.0", "read"]),
+        // A record with one more field, and a function that this host does not have.
         (
-            "types.wit",
-            "    denied(string),\n    /// Call",
-            "    denied(u32),\n    /// Call",
-            ["supamanager:plugin/templates@0.1.0", "read"],
+            "imports.wit",
+            longer.0,
+            &longer.1,
+            Some(("service-http", "send", 14, "")),
+            ["supamanager:plugin/service-http@0.1.0", "send"],
+        ),
+        (
+            "imports.wit",
+            "  now-ms: func() -> u64;",
+            "  now-ms: func() -> u64;\n  zone: func() -> u64;",
+            Some(("clock", "zone", 0, "(result i64)")),
+            ["supamanager:plugin/clock@0.1.0", "zone"],
         ),
     ] {
-        let error = refusal(file, from, to).await;
+        let error = refusal(file, from, to, import).await;
         assert!(matches!(error, LoadError::Component { .. }), "{error}");
         let said = error.to_string();
         for word in words.iter().chain(&["contract 0.1.0", "supamanager plugin build", "plugin.wasm"]) {

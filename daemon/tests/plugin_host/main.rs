@@ -5,11 +5,13 @@
 mod access;
 mod accounts;
 mod book;
+mod chains;
 mod conformance;
 mod example;
 mod frozen;
 mod guests;
 mod hostile;
+mod imports;
 mod leave;
 mod more_hooks;
 mod names;
