@@ -81,9 +81,11 @@ def _tests(row):
 def faults_of_the_copies():
     if not SHARED.is_dir():
         return []
-    copies = [path for path in sorted(HERE.glob("*.md")) if (SHARED / path.name).is_file()]
-    drifted = [path for path in copies if path.read_bytes() != (SHARED / path.name).read_bytes()]
-    return [f"tests/design/{path.name} is not its source any more: copy {SHARED / path.name} again" for path in drifted]
+    pairs = [(path, SHARED / path.name) for path in sorted(HERE.glob("*.md"))]
+    contract = ROOT / "tests/contract"
+    pairs += [(path, SHARED.parent / "contract" / path.relative_to(contract)) for path in sorted(contract.rglob("*.*"))]
+    drifted = [(copy, source) for copy, source in pairs if source.is_file() and copy.read_bytes() != source.read_bytes()]
+    return [f"{copy.relative_to(ROOT)} is not its source any more: copy {source} again" for copy, source in drifted]
 
 
 def faults_of_the_tests(tests):
