@@ -52,8 +52,9 @@ impl ApiError {
         self
     }
 
-    /// 404: it is not there, or it is not yours.
+    /// 404: it is not there, or it is not yours. What was asked for is said again, cut to 64 characters.
     pub fn not_found(what: &str, id: &str) -> Self {
+        let id: String = id.chars().take(64).collect();
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what} `{id}`"))
     }
 

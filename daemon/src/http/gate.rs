@@ -83,7 +83,7 @@ async fn parameter(request: &mut Request, name: &str) -> String {
 
 /// The project of this id, if the caller's role on it is at least this one. What somebody may not see is not there.
 pub async fn project(api: &Api, caller: &Caller, id: &str, least: Role) -> ApiResult<Project> {
-    let missing = || ApiError::not_found("project", &id.chars().take(64).collect::<String>());
+    let missing = || ApiError::not_found("project", id);
     let id = ProjectRef::parse(id).map_err(|_| missing())?;
     let parts = api.lifecycle.parts();
     let project = parts.store.project(&id).await?.ok_or_else(missing)?;
@@ -95,7 +95,7 @@ pub async fn project(api: &Api, caller: &Caller, id: &str, least: Role) -> ApiRe
 
 /// The caller's role in this organisation, if it is at least this one.
 pub fn in_organization(caller: &Caller, slug: &str, least: Role) -> ApiResult<Role> {
-    let missing = || ApiError::not_found("organisation", &slug.chars().take(64).collect::<String>());
+    let missing = || ApiError::not_found("organisation", slug);
     let role = caller.role_in(slug).ok_or_else(missing)?;
     at_least(role, least, "in this organisation")?;
     Ok(role)

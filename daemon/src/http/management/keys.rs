@@ -84,7 +84,7 @@ pub async fn get(
     There(project): There,
     Query(RevealQuery { reveal }): Query<RevealQuery>,
 ) -> ApiResult<Json<KeyBody>> {
-    let missing = || ApiError::not_found("key", &key.chars().take(64).collect::<String>());
+    let missing = || ApiError::not_found("key", &key);
     let found = keys(&api, &project, reveal).await?.into_iter().find(|one| one.id == key).ok_or_else(missing)?;
     if reveal {
         api.audit(&caller, "project.api_keys", Some(&project), &json!({"key": key})).await?;

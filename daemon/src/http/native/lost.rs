@@ -154,7 +154,7 @@ pub async fn purge(
 
 /// The lost project of this id. One that the store knows is not lost.
 async fn lost_project(api: &Api, id: &str) -> ApiResult<LostProject> {
-    let missing = || ApiError::not_found("lost project", &id.chars().take(64).collect::<String>());
+    let missing = || ApiError::not_found("lost project", id);
     let id = ProjectRef::parse(id).map_err(|_| missing())?;
     if let Some(known) = api.lifecycle.parts().store.project(&id).await? {
         let message = format!("the project is {} and not lost: the store knows it", known.status.as_str());

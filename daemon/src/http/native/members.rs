@@ -268,7 +268,7 @@ pub async fn withdraw(
 ) -> ApiResult<StatusCode> {
     let parts = api.lifecycle.parts();
     if !parts.store.withdraw_invitation(&slug, &invitation, parts.clock.now()).await? {
-        return Err(ApiError::not_found("invitation", &invitation.chars().take(64).collect::<String>()));
+        return Err(ApiError::not_found("invitation", &invitation));
     }
     let detail = json!({"invitation": invitation});
     let done = Done { action: "member.withdraw", organization: Some(&slug), project: None, detail: &detail };
@@ -328,6 +328,6 @@ fn within(own: Role, other: Option<Role>) -> ApiResult<()> {
 
 async fn member(api: &Api, slug: &str, user: &str) -> ApiResult<Member> {
     let members = api.lifecycle.parts().store.members(slug).await?;
-    let missing = || ApiError::not_found("member", &user.chars().take(64).collect::<String>());
+    let missing = || ApiError::not_found("member", user);
     members.into_iter().find(|member| member.user.id == user).ok_or_else(missing)
 }

@@ -30,7 +30,7 @@ pub async fn get(
     Extension(caller): Extension<Arc<Caller>>,
     Path(id): Path<String>,
 ) -> ApiResult<Json<OperationBody>> {
-    let missing = || ApiError::not_found("operation", &id.chars().take(64).collect::<String>());
+    let missing = || ApiError::not_found("operation", &id);
     let parsed = OperationId::parse(&id).map_err(|_| missing())?;
     let operation = api.lifecycle.parts().store.operation(&parsed).await?.ok_or_else(missing)?;
     // The project is not named by what may not be seen of it.

@@ -138,7 +138,7 @@ pub async fn get(
     Path(name): Path<String>,
 ) -> ApiResult<Json<PluginBody>> {
     let found = api.lifecycle.parts().plugins.list().into_iter().find(|plugin| plugin.name == name);
-    let missing = || ApiError::not_found("plugin", &name.chars().take(64).collect::<String>());
+    let missing = || ApiError::not_found("plugin", &name);
     Ok(Json(body(&api, &caller, found.ok_or_else(missing)?).await?))
 }
 

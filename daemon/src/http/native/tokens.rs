@@ -147,7 +147,7 @@ pub async fn revoke(
     }
     let parts = api.lifecycle.parts();
     if !parts.store.revoke_token(&token, Some(user), parts.clock.now()).await? {
-        return Err(ApiError::not_found("token", &token.chars().take(64).collect::<String>()));
+        return Err(ApiError::not_found("token", &token));
     }
     api.audit(&caller, "token.revoke", None, &json!({"token": token})).await?;
     Ok(StatusCode::NO_CONTENT)
